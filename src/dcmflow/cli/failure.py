@@ -1,0 +1,60 @@
+"""An error becomes one line for people and an exit code for programs."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+
+from dcmflow.cli.common import NOTHING_TRIED, SOME_FAILED, WRONG, Usage, options, say
+from dcmflow.errors import ConfigError, DcmflowError, GraphError, NetworkError, StageError
+
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+
+
+def complain(error: Exception, *, debug: bool) -> int:
+    """Say what went wrong, on stderr, and return the exit code. A traceback only when `debug` is set."""
+    if debug:
+        import traceback
+
+        say("".join(traceback.format_exception(error)).rstrip())
+    text, code = describe(error)
+    if options().log_format == "json":
+        say(json.dumps({"event": "error", "level": "error", "message": text}))
+    else:
+        say(f"dcmflow: error: {printable(text)}")
+    return code
+
+
+def describe(error: Exception) -> tuple[str, int]:
+    """What to say about an error, and the exit code."""
+    text = "; ".join([str(error) or type(error).__name__, *getattr(error, "__notes__", [])])
+    if _is_parse_error(error):
+        return f"{text.strip()} (see {_help_command(error)})", WRONG
+    if isinstance(error, Usage | ConfigError | GraphError):
+        return text, WRONG
+    if isinstance(error, StageError):
+        return text, WRONG if error.opening else SOME_FAILED
+    if isinstance(error, NetworkError):
+        return text, NOTHING_TRIED
+    if isinstance(error, DcmflowError | OSError):
+        return text, SOME_FAILED
+    if isinstance(error, ExceptionGroup):
+        texts = [describe(inner)[0] for inner in error.exceptions]
+        return "; ".join(texts), SOME_FAILED
+    return f"internal error: {type(error).__name__}: {text}; run it again with --debug to see where", SOME_FAILED
+
+
+def printable(text: str) -> str:
+    """The text without anything that a terminal would obey; line breaks stay."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def _is_parse_error(error: Exception) -> bool:
+    exceptions = sys.modules.get("cyclopts.exceptions")
+    return exceptions is not None and isinstance(error, exceptions.CycloptsError)
+
+
+def _help_command(error: Exception) -> str:
+    chain = getattr(error, "command_chain", None) or ()
+    return " ".join(["dcmflow", *chain, "--help"])

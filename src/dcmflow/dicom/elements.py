@@ -1,0 +1,390 @@
+"""Find elements in encoded data sets (PS3.5 7).
+
+A data set is a run of elements, each a tag, a VR (explicit) or none (implicit), a length and a value. To find an element one
+jumps from header to header; nothing is decoded and no value is touched. Three things make it more than adding lengths:
+
+- a length may be undefined; then items follow, each of them perhaps undefined too, up to a delimiter (PS3.5 7.5), and the
+  fragments of encapsulated pixel data look the same (PS3.5 A.4);
+- UN of undefined length holds items in implicit VR (PS3.5 6.2.2), and some writers change to implicit VR inside sequences;
+- the bytes may be broken. Each step goes forward by at least eight bytes and nesting is bounded, so a walk always ends.
+
+Inside this module a tag is a `raw` number, element << 16 | group: what four little endian bytes say when read at once. All
+positions are byte offsets in the buffer given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from struct import Struct
+from typing import Any, Final, NamedTuple, final
+
+from dcmflow.errors import DatasetError
+
+Buffer = bytes | bytearray | memoryview
+
+UNDEFINED: Final = 0xFFFFFFFF
+MAX_DEPTH: Final = 100  # of nested sequences; real ones stay below ten
+
+ITEM: Final = 0xE000FFFE
+ITEM_END: Final = 0xE00DFFFE
+SEQUENCE_END: Final = 0xE0DDFFFE
+
+
+def _code(vr: str) -> int:
+    return ord(vr[0]) | ord(vr[1]) << 8
+
+
+_SHORT_VRS = "AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split()
+_LONG_VRS = "OB OD OF OL OV OW SQ SV UC UN UR UT UV".split()
+_SHORT = frozenset(map(_code, _SHORT_VRS))  # PS3.5 7.1.2: length of 16 bits
+_LONG = frozenset(map(_code, _LONG_VRS))  # two reserved bytes, length of 32 bits
+_NAMES = {_code(vr): vr for vr in (*_SHORT_VRS, *_LONG_VRS)}
+_SQ, _UN = _code("SQ"), _code("UN")
+LONG_VRS: Final = frozenset(_LONG_VRS)
+
+
+class Incomplete(DatasetError):
+    """The bytes end inside an element. `position`: where that element begins."""
+
+    def __init__(self, message: str, position: int = 0) -> None:
+        super().__init__(message)
+        self.position = position
+
+
+@final
+class Encoding:
+    """How headers are written: explicit or implicit VR, and the byte order."""
+
+    __slots__ = ("explicit", "head", "little", "long", "order", "pair")
+
+    def __init__(self, *, explicit: bool, little: bool) -> None:
+        self.explicit = explicit
+        self.little = little
+        self.order = "<" if little else ">"
+        self.long: Callable[[Any, int], tuple[Any, ...]] = Struct(f"{self.order}I").unpack_from
+        # (raw tag, VR code, 16 bit length) and (raw tag, 32 bit length)
+        self.head: Callable[[Any, int], tuple[Any, ...]] = Struct("<IHH").unpack_from if little else _head_big
+        self.pair: Callable[[Any, int], tuple[Any, ...]] = Struct("<II").unpack_from if little else _pair_big
+
+    def __repr__(self) -> str:
+        return f"<{'explicit' if self.explicit else 'implicit'} VR {'little' if self.little else 'big'} endian>"
+
+
+_HEAD_BIG = Struct(">HHHH").unpack_from
+_PAIR_BIG = Struct(">HHI").unpack_from
+
+
+def _head_big(buffer: Any, position: int) -> tuple[int, int, int]:
+    group, element, vr, length = _HEAD_BIG(buffer, position)
+    return element << 16 | group, (vr & 0xFF) << 8 | vr >> 8, length
+
+
+def _pair_big(buffer: Any, position: int) -> tuple[int, int]:
+    group, element, length = _PAIR_BIG(buffer, position)
+    return element << 16 | group, length
+
+
+EXPLICIT: Final = Encoding(explicit=True, little=True)
+IMPLICIT: Final = Encoding(explicit=False, little=True)
+EXPLICIT_BIG: Final = Encoding(explicit=True, little=False)
+_IMPLICIT_BIG: Final = Encoding(explicit=False, little=False)
+
+
+def swap(tag: int) -> int:
+    """The raw form of a tag, and back."""
+    return (tag & 0xFFFF) << 16 | tag >> 16
+
+
+def encoding_of(transfer_syntax_uid: str) -> Encoding:
+    """The encoding that a transfer syntax prescribes (PS3.5 A); deflated ones are explicit once inflated."""
+    if transfer_syntax_uid == "1.2.840.10008.1.2":
+        return IMPLICIT
+    if transfer_syntax_uid == "1.2.840.10008.1.2.2":
+        return EXPLICIT_BIG
+    return EXPLICIT
+
+
+def found_encoding(buffer: Buffer, position: int, end: int, expected: Encoding) -> Encoding:
+    """The encoding really used at `position`: writers change to the other VR style, in files and inside sequences.
+
+    A VR is two capitals; read as part of an implicit length they would mean a first element of more than 16 KiB.
+    """
+    if position + 6 > end:
+        return expected
+    first, second = buffer[position + 4], buffer[position + 5]
+    explicit = 0x40 < first < 0x5B and 0x40 < second < 0x5B
+    if explicit == expected.explicit:
+        return expected
+    if expected.little:
+        return EXPLICIT if explicit else IMPLICIT
+    return EXPLICIT_BIG if explicit else _IMPLICIT_BIG
+
+
+def _item_encoding(buffer: Buffer, position: int, end: int, outer: Encoding) -> Encoding:
+    return found_encoding(buffer, position, end, outer) if outer.explicit else outer
+
+
+def scan(
+    buffer: Buffer,
+    position: int,
+    end: int,
+    encoding: Encoding,
+    note: Callable[[int, int], object],
+    base: int = 0,
+    stop: int = -1,
+) -> int:
+    """Walk on from `position` and tell `note` where each element begins.
+
+    Args:
+        note: called with the raw tag and base + position; `dict.setdefault` makes an index of it.
+        stop: the raw tag to stop at, after noting it; -1 walks to the end.
+
+    Returns:
+        The position of the stop element, or behind the last element; more than `end` when its value runs out of the
+        buffer, less when too few bytes for a header are left.
+
+    Raises:
+        Incomplete: an undefined length does not end in this buffer.
+        DatasetError: bytes that cannot be elements.
+    """
+    last = end - 8
+    if encoding is EXPLICIT:
+        head, short = encoding.head, _SHORT
+        while position <= last:
+            raw, vr, length = head(buffer, position)
+            if raw == ITEM_END:
+                return position
+            note(raw, base + position)
+            if raw == stop:
+                return position
+            if vr in short:
+                position += length + 8
+            else:
+                position = _after(buffer, position, end, encoding)
+        return position
+    if encoding is IMPLICIT:
+        pair = encoding.pair
+        while position <= last:
+            raw, length = pair(buffer, position)
+            if raw == ITEM_END:
+                return position
+            note(raw, base + position)
+            if raw == stop:
+                return position
+            if length != UNDEFINED:
+                position += length + 8
+            else:
+                position = _after(buffer, position, end, encoding)
+        return position
+    for element in walk(buffer, position, end, encoding):
+        note(swap(element.tag), base + element.start)
+        if swap(element.tag) == stop:
+            return element.start
+        position = element.end
+    return position
+
+
+def _after(buffer: Buffer, position: int, end: int, encoding: Encoding) -> int:
+    """Where the element behind the one at `position` begins."""
+    vr, value, length = _header(buffer, position, end, encoding)
+    if length != UNDEFINED:
+        return value + length
+    try:
+        return _skip_value(buffer, value, end, vr, encoding, 0)
+    except Incomplete as error:
+        error.position = position
+        raise
+
+
+def _header(buffer: Buffer, position: int, end: int, encoding: Encoding) -> tuple[int, int, int]:
+    """(VR code or 0, position of the value, its length) of the element at `position`."""
+    if position + 8 > end:
+        raise Incomplete("the data set ends inside the header of an element", position)
+    if not encoding.explicit:
+        return 0, position + 8, encoding.pair(buffer, position)[1]
+    _raw, vr, length = encoding.head(buffer, position)
+    if vr in _SHORT:
+        return vr, position + 8, length
+    if vr in _LONG:
+        if position + 12 > end:
+            raise Incomplete("the data set ends inside the header of an element", position)
+        return vr, position + 12, encoding.long(buffer, position + 8)[0]
+    if 0x40 < vr & 0xFF < 0x5B and 0x40 < vr >> 8 < 0x5B:
+        return vr, position + 8, length  # a VR of the future or a wrong one: taken like the common ones
+    return 0, position + 8, encoding.pair(buffer, position)[1]  # implicit all of a sudden
+
+
+def _skip_value(buffer: Buffer, position: int, end: int, vr: int, encoding: Encoding, depth: int) -> int:
+    """Behind the delimiter of the undefined length value at `position`."""
+    if position + 8 > end:
+        raise Incomplete("the data set ends inside a value of undefined length", position)
+    if vr not in (_SQ, _UN) and encoding.pair(buffer, position)[0] not in (ITEM, SEQUENCE_END):
+        # neither items nor fragments: the delimiter is all there is to go by
+        marker = b"\xfe\xff\xdd\xe0" if encoding.little else b"\xff\xfe\xe0\xdd"
+        found = _find(buffer, marker, position, end)
+        if found < 0 or found + 8 > end:
+            raise Incomplete("a value of undefined length has no end", position)
+        return found + 8
+    return _skip_items(buffer, position, end, encoding, depth)
+
+
+def _find(buffer: Buffer, marker: bytes, position: int, end: int) -> int:
+    if not isinstance(buffer, memoryview):
+        return buffer.find(marker, position, end)
+    step = 1 << 20
+    while position < end:
+        found = bytes(buffer[position : min(end, position + step + len(marker) - 1)]).find(marker)
+        if found >= 0:
+            return position + found
+        position += step
+    return -1
+
+
+def _skip_items(buffer: Buffer, position: int, end: int, encoding: Encoding, depth: int) -> int:
+    pair = encoding.pair
+    last = end - 8
+    while position <= last:
+        raw, length = pair(buffer, position)
+        position += 8
+        if raw == ITEM:
+            if length == UNDEFINED:
+                position = _skip_data_set(buffer, position, end, encoding, depth + 1)
+            else:
+                position += length
+        elif raw == SEQUENCE_END:
+            return position
+        else:
+            raise DatasetError(f"found {_shown(raw)} where an item or the end of a sequence belongs")
+    raise Incomplete("the data set ends inside a sequence or encapsulated value of undefined length", position)
+
+
+def _skip_data_set(buffer: Buffer, position: int, end: int, outer: Encoding, depth: int) -> int:
+    """Behind the Item Delimitation Item of the item whose elements begin at `position`."""
+    if depth > MAX_DEPTH:
+        raise DatasetError(f"sequences are nested more than {MAX_DEPTH} deep")
+    encoding = _item_encoding(buffer, position, end, outer)
+    explicit, head, pair, short = encoding.explicit, encoding.head, encoding.pair, _SHORT
+    last = end - 8
+    while position <= last:
+        if explicit:
+            raw, vr, length = head(buffer, position)
+            if vr in short:
+                position += length + 8
+                continue
+            if raw == ITEM_END:
+                return position + 8
+        else:
+            raw, length = pair(buffer, position)
+            if raw == ITEM_END:
+                return position + 8
+            if length != UNDEFINED:
+                position += length + 8
+                continue
+        vr, value, length = _header(buffer, position, end, encoding)
+        position = (
+            value + length if length != UNDEFINED else _skip_value(buffer, value, end, vr, encoding, depth)
+        )
+    raise Incomplete("the data set ends inside an item of undefined length", position)
+
+
+def _shown(raw: int) -> str:
+    return f"({raw & 0xFFFF:04X},{raw >> 16:04X})"
+
+
+class Element(NamedTuple):
+    """Where an element is.
+
+    Attributes:
+        tag: as everywhere, group << 16 | element.
+        vr: empty when the encoding does not say.
+        start: of its header.  value: of its value.  length: of the value, delimiters included, in bytes.
+        end: behind its last byte.
+        undefined: True when the length is not written but delimited.
+    """
+
+    tag: int
+    vr: str
+    start: int
+    value: int
+    length: int
+    end: int
+    undefined: bool
+
+
+def element_at(buffer: Buffer, position: int, end: int, encoding: Encoding) -> Element:
+    """The element whose header begins at `position`.
+
+    Raises:
+        Incomplete: it does not end within `end`.
+    """
+    vr, value, length = _header(buffer, position, end, encoding)
+    tag = swap(encoding.pair(buffer, position)[0])
+    undefined = length == UNDEFINED
+    if undefined:
+        try:
+            following = _skip_value(buffer, value, end, vr, encoding, 0)
+        except Incomplete as error:
+            error.position = position
+            raise
+    else:
+        following = value + length
+    if following > end:
+        raise Incomplete(
+            f"({tag >> 16:04X},{tag & 0xFFFF:04X}) says it has {length} bytes, {max(0, end - value)} are left", position
+        )
+    if vr and vr not in _NAMES:
+        name = chr(vr & 0xFF) + chr(vr >> 8)
+    else:
+        name = _NAMES.get(vr, "")
+    return Element(tag, name, position, value, following - value, following, undefined)
+
+
+def walk(buffer: Buffer, position: int, end: int, encoding: Encoding) -> Iterator[Element]:
+    """Every element from `position` on, up to the end or an item delimiter.
+
+    Fewer than eight bytes at the end are no element and are passed over, as they are by most readers.
+
+    Raises:
+        Incomplete, DatasetError: as `element_at`.
+    """
+    while position + 8 <= end:
+        element = element_at(buffer, position, end, encoding)
+        if element.tag == 0xFFFEE00D:
+            return
+        yield element
+        position = element.end
+
+
+class Item(NamedTuple):
+    """Where an item of a sequence is: `start` of its header, `first` element, `last` byte + 1 of its elements, `end`."""
+
+    start: int
+    first: int
+    last: int
+    end: int
+    undefined: bool
+    encoding: Encoding
+
+
+def items(buffer: Buffer, element: Element, encoding: Encoding) -> Iterator[Item]:
+    """The items of a sequence.
+
+    Raises:
+        DatasetError: the value is not a run of items.
+    """
+    position, end = element.value, element.end
+    outer = encoding
+    while position + 8 <= end:
+        raw, length = outer.pair(buffer, position)
+        if raw == SEQUENCE_END:
+            return
+        if raw != ITEM:
+            raise DatasetError(f"found {_shown(raw)} where an item of a sequence belongs")
+        first = position + 8
+        inner = _item_encoding(buffer, first, end, outer)
+        undefined = length == UNDEFINED
+        following = _skip_data_set(buffer, first, end, outer, 0) if undefined else first + length
+        if following > end:
+            raise Incomplete("an item runs past the end of its sequence", position)
+        yield Item(position, first, following - 8 if undefined else following, following, undefined, inner)
+        position = following

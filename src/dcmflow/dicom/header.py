@@ -1,0 +1,400 @@
+"""The elements of an instance as a read-only mapping, found and decoded when somebody asks.
+
+A header remembers how far it has walked through the encoded elements and where each of them begins, so that asking for ten
+elements walks once, no farther than the last of them, and asking again costs a dictionary lookup. What a value looks like is
+said in `dcmflow.dicom.values`; a sequence is a list of headers.
+
+- An element that is absent is a KeyError (or the default of `get`); one that is present but empty is ``""`` or None.
+- A keyword that does not exist is an `UnknownKeyword`, also in `get` and `in`: it is a mistake, not an absent element.
+- Elements out of order are found: only a walk to the end says that an element is absent. Of elements with the same tag, which
+  PS3.5 7.1 forbids, the first counts.
+- Where the bytes are broken or end early, what lies before is readable; asking for what may lie behind is a `DatasetError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, Protocol, final
+
+from dcmflow.dicom import charset, tags, values
+from dcmflow.dicom.charset import Codecs
+from dcmflow.dicom.elements import (
+    Buffer,
+    Element,
+    Encoding,
+    Incomplete,
+    element_at,
+    found_encoding,
+    items,
+    scan,
+    swap,
+)
+from dcmflow.dicom.payload import MemoryPayload, Piece
+from dcmflow.errors import DatasetError
+
+_CHARACTER_SET: Final = 0x00080005
+_PIXEL_REPRESENTATION: Final = 0x00280103
+_LUT_DESCRIPTORS: Final = frozenset((0x00281101, 0x00281102, 0x00281103, 0x00283002))
+_CACHED: Final = 16 * 1024  # bytes of a bulk value worth keeping
+_ABSENT: Final = object()
+
+
+class Source(Protocol):
+    """Where encoded elements come from: a payload, or what a deflated one inflates to."""
+
+    def pieces(self, position: int = 0) -> Iterator[Piece]: ...
+
+    def read(self, start: int, end: int) -> Buffer: ...
+
+
+@final
+class Header(Mapping[str | int, Any]):
+    """The elements of a data set or of an item, by keyword, tag or path.
+
+    >>> header["Modality"], header[0x00100020], header.get("EchoTime")          # doctest: +SKIP
+    ('CT', '4711', None)
+    >>> header["ReferencedStudySequence[0].ReferencedSOPInstanceUID"]           # doctest: +SKIP
+    '1.2.3'
+    >>> header['("SIEMENS MED SP DXMG WH AWS 1",0019,10)']                      # doctest: +SKIP
+
+    Args:
+        source: the encoded elements.
+        encoding: how they are said to be encoded; what is found decides.
+        parent: the header around an item; its character sets hold here too (PS3.5 7.5.3).
+    """
+
+    __slots__ = ("_at", "_codecs", "_data", "_done", "_encoding", "_expected", "_index", "_parent", "_problem", "_source", "_values")
+
+    def __init__(self, source: Source, encoding: Encoding, *, parent: Header | None = None) -> None:
+        self._source = source
+        self._expected = encoding
+        self._encoding: Encoding | None = None
+        self._parent = parent
+        self._index: dict[int, int] = {}
+        self._at = 0
+        self._data: Buffer = b""  # the first piece, when it is in memory
+        self._done = False
+        self._problem: DatasetError | None = None
+        self._values: dict[str | int, Any] = {}
+        self._codecs: Codecs | None = None
+
+    # -- looking up
+
+    def __getitem__(self, key: str | int) -> Any:
+        try:
+            return self._values[key]
+        except KeyError:
+            pass
+        value = self._lookup(key)
+        if value is _ABSENT:
+            raise KeyError(key)
+        return value
+
+    def get(self, key: str | int, default: Any = None) -> Any:
+        """The value of an element, `default` where it is absent.
+
+        Raises:
+            UnknownKeyword: `key` names no element.
+            DatasetError: the bytes are broken before it, or its value is.
+        """
+        try:
+            return self._values[key]
+        except KeyError:
+            pass
+        value = self._lookup(key)
+        return default if value is _ABSENT else value
+
+    def __contains__(self, key: object) -> bool:
+        if not isinstance(key, (str, int)):
+            return False
+        return key in self._values or self._locate(key) is not None
+
+    def select(self, keys: Iterable[str | int], default: Any = None) -> tuple[Any, ...]:
+        """The values of several elements, `default` for the absent ones."""
+        return tuple(self.get(key, default) for key in keys)
+
+    def text(self, key: str | int, default: str = "") -> str:
+        r"""The value as text, several joined by ``\``; numbers as they are written; `default` where absent.
+
+        Never fails on a value that does not fit its VR, as text in a number.
+        """
+        found = self._locate(key)
+        if found is None:
+            return default
+        header, tag = found
+        element, data = header._element(tag)
+        vr = header._vr(element)
+        if vr in ("IS", "DS"):
+            return bytes(data).decode("latin-1").strip(" \0")
+        value = header[tag]
+        if value is None:
+            return ""
+        return "\\".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+    def vr(self, key: str | int) -> str:
+        """The value representation of an element, from its encoding or the data dictionary.
+
+        Raises:
+            KeyError: the element is absent.
+        """
+        header, tag = self._existing(key)
+        return header._vr(header._element(tag)[0])
+
+    def raw(self, key: str | int) -> Buffer:
+        """The encoded value of an element, padding included, the delimiter behind an undefined length not.
+
+        Raises:
+            KeyError: the element is absent.
+        """
+        header, tag = self._existing(key)
+        element, data = header._element(tag)
+        return data[:-8] if element.undefined else data
+
+    def element(self, key: str | int) -> Element:
+        """Where an element is: its tag, length and whether that is undefined; positions are relative.
+
+        Raises:
+            KeyError: the element is absent.
+        """
+        header, tag = self._existing(key)
+        return header._element(tag)[0]
+
+    def tags(self) -> tuple[int, ...]:
+        """All tags, ascending.
+
+        Raises:
+            DatasetError: the bytes are broken.
+        """
+        self._walk(-1)
+        if self._problem is not None:
+            raise self._problem
+        return tuple(sorted(map(swap, self._index)))
+
+    def __iter__(self) -> Iterator[str]:
+        return (tags.keyword_of(tag) or f"{tag:08x}" for tag in self.tags())
+
+    def __len__(self) -> int:
+        return len(self.tags())
+
+    def __repr__(self) -> str:
+        return f"<Header: {len(self._index)} elements read so far>"
+
+    # -- finding
+
+    def _existing(self, key: str | int) -> tuple[Header, int]:
+        found = self._locate(key)
+        if found is None:
+            raise KeyError(key)
+        return found
+
+    def _lookup(self, key: str | int) -> Any:
+        path = tags.parse(key)
+        if not path.steps and not path.leaf.creator:
+            header, tag = self, path.leaf.tag
+            if not self._find(tag):
+                return _ABSENT
+        else:
+            found = self._locate(key)
+            if found is None:
+                return _ABSENT
+            header, tag = found
+        if header is not self:
+            return header[tag]
+        value = self._values.get(tag, _ABSENT)
+        if value is _ABSENT:
+            value = self._decode(tag)
+        if not (isinstance(value, (bytes, memoryview)) and len(value) > _CACHED):
+            self._values[key] = self._values[tag] = value
+        return value
+
+    def _locate(self, key: str | int) -> tuple[Header, int] | None:
+        """The data set that holds the element, and its tag there."""
+        path = tags.parse(key)
+        header = self
+        for leaf, number in path.steps:
+            tag = header._tag(leaf)
+            if tag is None or not header._find(tag):
+                return None
+            sequence = header[tag]
+            if not isinstance(sequence, list) or number >= len(sequence):
+                return None
+            header = sequence[number]
+        tag = header._tag(path.leaf)
+        return (header, tag) if tag is not None and header._find(tag) else None
+
+    def _tag(self, leaf: tags.Leaf) -> int | None:
+        """The tag of a leaf here: private elements live in the block that their creator reserved (PS3.5 7.8.1)."""
+        if not leaf.creator:
+            return leaf.tag
+        group = leaf.tag & 0xFFFF0000
+        for block in range(0x10, 0x100):
+            if self._find(group | block) and self._creator(group | block) == leaf.creator:
+                return group | block << 8 | leaf.tag & 0xFF
+        return None
+
+    def _creator(self, tag: int) -> str:
+        return str(self[tag]).strip() if self._find(tag) else ""
+
+    def _find(self, tag: int) -> bool:
+        raw = swap(tag)
+        if raw in self._index:
+            return True
+        if not self._done:
+            self._walk(raw)
+            if raw in self._index:
+                return True
+        if self._problem is not None and not self._passed(tag):
+            raise self._problem
+        return False
+
+    def _passed(self, tag: int) -> bool:
+        """True when everything up to the broken place was in order and `tag` would have come before."""
+        seen = list(map(swap, self._index))
+        return bool(seen) and seen[-1] > tag and seen == sorted(seen)
+
+    def _walk(self, stop: int) -> None:
+        """Go on until the element `stop` (raw) is in the index, or to the end."""
+        if self._done:
+            return
+        index = self._index
+        for data, base, whole in self._source.pieces(self._at):
+            at, end = self._at - base, len(data)
+            if self._encoding is None:
+                self._encoding = found_encoding(data, at, end, self._expected)
+                if isinstance(data, bytes) or isinstance(self._source, MemoryPayload):
+                    self._data = data  # anything else would keep a file mapped
+            try:
+                position = scan(data, at, end, self._encoding, index.setdefault, base, stop)
+            except Incomplete as error:
+                self._at = base + error.position
+                if not whole:
+                    continue
+                self._problem = error
+                break
+            except DatasetError as error:
+                self._problem = error
+                break
+            self._at = base + position
+            if stop in index:
+                return
+            if whole and position > end:
+                self._problem = Incomplete(f"the last element runs {position - end} bytes past the end of the data set")
+                break
+            if whole:
+                self._at = base + end
+        self._done = True
+
+    # -- decoding
+
+    def _element(self, tag: int) -> tuple[Element, Buffer]:
+        """Where the element is, relative to anything, and its value."""
+        position = self._index[swap(tag)]
+        encoding = self._encoding or self._expected
+        data = self._data
+        if position < len(data):
+            try:
+                element = element_at(data, position, len(data), encoding)
+                return element, data[element.value : element.end]
+            except Incomplete:
+                pass
+        for data, base, whole in self._source.pieces(position):
+            if position - base >= len(data):
+                continue
+            try:
+                element = element_at(data, position - base, len(data), encoding)
+            except Incomplete:
+                if whole:
+                    raise
+                continue
+            if isinstance(self._source, MemoryPayload):
+                return element, data[element.value : element.end]
+            return element, self._source.read(base + element.value, base + element.end)
+        raise Incomplete(f"{tags.name(tag)} is not there any more", position)
+
+    def _vr(self, element: Element) -> str:
+        tag, vr = element.tag, element.vr
+        if vr == "UN":
+            if element.undefined:
+                return "SQ"  # PS3.5 6.2.2
+            if tag & 0x10000 or element.length < 0xFFFF:
+                vr = self._known_vr(tag) or "UN"
+        elif not vr:
+            vr = self._known_vr(tag) or ("SQ" if element.undefined else "UN")
+        return self._resolved(element, vr) if " " in vr else vr
+
+    def _known_vr(self, tag: int) -> str:
+        known = tags.dictionary_vr(tag)
+        if known or not tag & 0x10000 or not tag & 0xFF00:
+            return known
+        return tags.private_vr(tag, self._creator(tag & 0xFFFF0000 | tag >> 8 & 0xFF))
+
+    def _resolved(self, element: Element, vr: str) -> str:
+        """One VR where the dictionary leaves a choice (PS3.5 A.1, PS3.6)."""
+        if vr == "US or SS":
+            return "SS" if self._signed() else "US"
+        if element.tag == 0x00283006:  # LUTData
+            descriptor = self.get(0x00283002)
+            return "US" if isinstance(descriptor, tuple) and descriptor[0] == 1 else "OW"
+        if element.undefined:
+            return "OB"
+        return "OW"
+
+    def _signed(self) -> bool:
+        header: Header | None = self
+        while header is not None:
+            found = header.get(_PIXEL_REPRESENTATION)
+            if isinstance(found, int):
+                return found != 0
+            header = header._parent
+        return False
+
+    def _decode(self, tag: int) -> Any:
+        element, data = self._element(tag)
+        vr = self._vr(element)
+        if vr == "SQ":
+            return self._sequence(element, data)
+        if element.undefined:
+            data = data[:-8]
+        if vr in values.BULK_VRS:
+            return data if len(data) else None
+        codecs = charset.DEFAULT
+        raw = bytes(data)
+        if vr in values.CHARSET_VRS and not (raw.isascii() and b"\x1b" not in raw):
+            codecs = self.codecs
+        encoding = self._encoding or self._expected
+        try:
+            value = values.decode(vr, raw, codecs, encoding.order)
+        except DatasetError as error:
+            raise DatasetError(f"{tags.name(tag)}: {error}") from None
+        if tag in _LUT_DESCRIPTORS and isinstance(value, tuple) and value[0] < 0:
+            return (value[0] + 0x10000, *value[1:])  # the first is always unsigned, PS3.3 C.7.6.3.1.5
+        return value
+
+    @property
+    def encoding(self) -> Encoding:
+        """How the elements are really encoded."""
+        if self._encoding is None:
+            self._find(0)
+        return self._encoding or self._expected
+
+    @property
+    def codecs(self) -> Codecs:
+        """The Python codecs of Specific Character Set, inherited from around where this item has none."""
+        if self._codecs is None:
+            if self._find(_CHARACTER_SET):
+                raw = bytes(self._element(_CHARACTER_SET)[1]).decode("latin-1")
+                terms = tuple(term.strip(" \0") for term in raw.split("\\")) if raw.strip(" \0") else ()
+                self._codecs = charset.codecs_for(terms)
+            else:
+                self._codecs = self._parent.codecs if self._parent is not None else charset.DEFAULT
+        return self._codecs
+
+    def _sequence(self, element: Element, data: Buffer) -> list[Header]:
+        if not isinstance(data, memoryview):
+            data = memoryview(data)
+        inner = element._replace(value=0, end=len(data))
+        encoding = self._encoding or self._expected
+        return [
+            Header(MemoryPayload(data[item.first : item.last]), item.encoding, parent=self)
+            for item in items(data, inner, encoding)
+        ]

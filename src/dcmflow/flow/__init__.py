@@ -1,0 +1,1 @@
+"""The engine: stages, the graph that joins them, and what runs it."""

@@ -1,0 +1,309 @@
+"""A stage while it runs: an inbox, workers, an outlet.
+
+Each kind of stage has a loop here, and each loop is written as a stream actor: take a delivery, call the stage's one method, settle the
+delivery or send it on. Around the call stands the stage's policy: `retry` for transient errors, then `on_error`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio import EndOfStream, WouldBlock
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from dcmflow.dicom.instance import Instance
+from dcmflow.errors import DcmflowError, Refused, StageError
+from dcmflow.flow.context import Context, Draining, Emit
+from dcmflow.flow.delivery import Delivery
+from dcmflow.flow.events import InstanceDiverted, InstanceRefused, InstanceSkipped, RetryScheduled
+from dcmflow.flow.failure import describe, died, only_cause
+from dcmflow.flow.graph import OTHERWISE
+from dcmflow.flow.outlet import Branches
+from dcmflow.flow.policy import attempt
+from dcmflow.flow.stage import Sink, Stage
+from dcmflow.flow.statistics import Counters, StageStatistics
+from dcmflow.status import Status
+
+if TYPE_CHECKING:
+    from dcmflow.flow.ledger import Ledger
+    from dcmflow.flow.stage import Actor
+
+Channel = MemoryObjectSendStream[Delivery]
+
+
+class Node:
+    """One stage of a run, with all that belongs to it."""
+
+    def __init__(self, name: str, stage: Stage, context: Context, ledger: Ledger) -> None:
+        self.name = name
+        self.stage = stage
+        self.context = context
+        self.ledger = ledger
+        self.counters = Counters()
+        self.actor: Actor = None
+        self.emit: Emit | None = None
+        self.outlet = Branches({})
+        self.diverted: Channel | None = None
+        channel, self.inbox = anyio.create_memory_object_stream[Delivery](stage.inbox)
+        self.channel: Channel = channel
+
+    def statistics(self) -> StageStatistics:
+        counters = self.counters
+        waiting = self.inbox.statistics().current_buffer_used
+        return StageStatistics(
+            kind=self.stage.kind,
+            type=self.stage.type,
+            received=counters.received,
+            sent=counters.sent,
+            dropped=counters.dropped,
+            refused=counters.refused,
+            retried=counters.retried,
+            waiting=waiting,
+            bytes=counters.bytes,
+            busy=counters.busy,
+        )
+
+    async def run(self) -> None:
+        """Work until the inbox ends (a source: until it has no more). Raises StageError when the actor dies."""
+        try:
+            if self.emit is not None:
+                await self._run_source(self.emit)
+            elif hasattr(self.actor, "run"):
+                await self._run_stream()
+            else:
+                await self._run_workers()
+        except Exception as error:
+            self.ledger.closing = True
+            cause = only_cause(error)
+            raise (cause if isinstance(cause, StageError) else died(self.name, self.stage.kind, cause)) from cause
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Take nothing more and hand on nothing more; the stages that follow see the end of their inbox."""
+        self.inbox.close()
+        if self.diverted is not None:
+            self.diverted.close()
+        self.outlet.close()
+
+    async def _run_source(self, emit: Emit) -> None:
+        async with anyio.create_task_group() as tasks:
+            with anyio.CancelScope() as running:
+                tasks.start_soon(self._watch_drain, emit, running)
+                try:
+                    await self.actor.run(emit)
+                except* Draining:
+                    pass
+            tasks.cancel_scope.cancel()
+
+    async def _watch_drain(self, emit: Emit, running: anyio.CancelScope) -> None:
+        await emit.draining.wait()
+        if hasattr(self.actor, "drain"):
+            await self.actor.drain()
+        else:
+            await emit.idle()
+            running.cancel()
+
+    async def _run_stream(self) -> None:
+        inbox = CountedInbox(self.inbox, self.counters)
+        try:
+            await self.actor.run(inbox, CountedOutlet(self.outlet, self.counters))
+        except BaseException:
+            self.ledger.closing = True
+            raise
+        try:
+            await inbox.receive()
+        except EndOfStream:
+            return
+        raise StageError(
+            f"{self.stage.kind} {self.name!r} ended before what comes to it had ended", stage=self.name
+        )
+
+    async def _run_workers(self) -> None:
+        loop = {"filter": self._filter, "router": self._route, "sink": self._sink}[self.stage.kind]
+        async with anyio.create_task_group() as workers:
+            for _ in range(self.stage.workers):
+                workers.start_soon(self._work, loop, name=f"dcmflow {self.name} worker")
+
+    async def _work(self, loop: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await loop()
+        except BaseException:
+            # what is under way in this frame is not lost: the books will be closed, and its receipt with them
+            self.ledger.closing = True
+            raise
+
+    # -- the loops
+
+    async def _filter(self) -> None:
+        process = self._call(self.actor.process)
+        counters, send = self.counters, self.outlet.main.send
+        while (delivery := await self._take()) is not None:
+            made = await process(delivery)
+            if made is None:
+                continue
+            result = made[0]
+            if isinstance(result, Instance):
+                counters.sent += 1
+                await send(delivery.replace(result))
+                continue
+            several = tuple(result) if result is not None else ()
+            if not several:
+                counters.dropped += 1
+                delivery.drop()
+                continue
+            for fork in delivery.fork(*several):
+                counters.sent += 1
+                await send(fork)
+
+    async def _route(self) -> None:
+        choose = self._call(self.actor.choose)
+        counters, by_name = self.counters, self.outlet.by_name
+        while (delivery := await self._take()) is not None:
+            made = await choose(delivery)
+            if made is None:
+                continue
+            names = list(dict.fromkeys(made[0])) or [OTHERWISE]
+            unknown = [name for name in names if name not in by_name]
+            if unknown:
+                what = (
+                    f"no branch matched and there is no {OTHERWISE!r}"
+                    if unknown == [OTHERWISE]
+                    else f"there is no branch {unknown[0]!r}"
+                )
+                await self._failed(delivery, Refused(f"{what}; add the branch or a filter before the router"))
+                continue
+            counters.sent += 1
+            copies = delivery.fork(*(delivery.instance for _ in names)) if len(names) > 1 else [delivery]
+            for name, copy in zip(names, copies, strict=True):
+                await by_name[name].send(copy)
+
+    async def _sink(self) -> None:
+        write = self._call(self.actor.write)
+        counters = self.counters
+        while (delivery := await self._take()) is not None:
+            if await write(delivery) is not None:
+                counters.sent += 1
+                delivery.accept()
+
+    async def _take(self) -> Delivery | None:
+        """The next delivery, None when there will be none. What is there already is taken without a turn of the loop."""
+        try:
+            delivery = self.inbox.receive_nowait()
+        except WouldBlock:
+            try:
+                delivery = await self.inbox.receive()
+            except EndOfStream:
+                return None
+        except EndOfStream:
+            return None
+        self.counters.received += 1
+        self.counters.bytes += delivery.instance.payload.size
+        return delivery
+
+    # -- policy
+
+    def _call(
+        self, method: Callable[[Instance], Awaitable[Any]]
+    ) -> Callable[[Delivery], Awaitable[tuple[Any] | None]]:
+        """`method(instance)` under the policy of the stage: its result in a tuple, or None when it failed and was dealt with."""
+        counters, retry = self.counters, self.stage.retry
+
+        async def call(delivery: Delivery) -> tuple[Any] | None:
+            started = perf_counter()
+            try:
+                if retry is None:
+                    return (await method(delivery.instance),)
+                return (
+                    await attempt(retry, lambda: method(delivery.instance), self._note_retry(delivery)),
+                )
+            except Exception as error:
+                await self._failed(delivery, error)
+                return None
+            finally:
+                counters.busy += perf_counter() - started
+
+        return call
+
+    def _note_retry(self, delivery: Delivery) -> Callable[[Exception, int], None]:
+        def note(error: Exception, attempts: int) -> None:
+            self.counters.retried += 1
+            uid = delivery.instance.sop_instance_uid
+            self.context.report(
+                RetryScheduled(stage=self.name, sop_instance_uid=uid, reason=describe(error), attempts=attempts)
+            )
+
+        return note
+
+    async def _failed(self, delivery: Delivery, error: Exception) -> None:
+        """`on_error` for one instance. Raises StageError when it is "stop"."""
+        status = error.status if isinstance(error, DcmflowError) else Status.PROCESSING_FAILURE
+        reason, instance, policy = describe(error), delivery.instance, self.stage.on_error
+        about: dict[str, Any] = {
+            "stage": self.name,
+            "sop_instance_uid": instance.sop_instance_uid,
+            "status": status,
+            "reason": reason,
+            "path": instance.origin.path,
+        }
+        if policy == "skip":
+            self.counters.dropped += 1
+            self.context.report(InstanceSkipped(**about))
+            delivery.drop(lapse=True)
+        elif self.diverted is not None:
+            self.counters.refused += 1
+            self.context.report(InstanceDiverted(**about, to=policy))
+            labels = {"refused.stage": self.name, "refused.status": f"{status:04X}", "refused.reason": reason}
+            await self.diverted.send(delivery.replace(instance.with_labels(**labels)))
+        else:
+            self.counters.refused += 1
+            required = not isinstance(self.stage, Sink) or self.stage.required
+            self.context.report(InstanceRefused(**about, required=required))
+            if required:
+                delivery.refuse(status, self.name, reason)
+            else:
+                delivery.drop(lapse=True)
+            if policy == "stop":
+                raise StageError(
+                    f"{self.stage.kind} {self.name!r} refused {instance.sop_instance_uid} and on-error is 'stop': {reason}",
+                    stage=self.name,
+                ) from error
+
+
+class CountedInbox:
+    """The inbox of a stream actor."""
+
+    def __init__(self, inbox: MemoryObjectReceiveStream[Delivery], counters: Counters) -> None:
+        self._inbox = inbox
+        self._counters = counters
+
+    async def receive(self) -> Delivery:
+        """The next delivery. Raises anyio.EndOfStream when there will be none."""
+        delivery = await self._inbox.receive()
+        self._counters.received += 1
+        self._counters.bytes += delivery.instance.payload.size
+        return delivery
+
+    def __aiter__(self) -> CountedInbox:
+        return self
+
+    async def __anext__(self) -> Delivery:
+        try:
+            return await self.receive()
+        except EndOfStream:
+            raise StopAsyncIteration from None
+
+
+class CountedOutlet:
+    """The outlet of a stream actor."""
+
+    def __init__(self, branches: Branches, counters: Counters) -> None:
+        self._branches = branches
+        self._counters = counters
+
+    async def send(self, delivery: Delivery, branch: str | None = None) -> None:
+        self._counters.sent += 1
+        await self._branches.send(delivery, branch)

@@ -1,0 +1,206 @@
+"""What became of an instance.
+
+A *receipt* is made when a source emits an instance and settles once, to a DIMSE status. A *delivery* is one copy of that instance under
+way: it holds one share of the receipt. A fan-out adds shares, a filter that makes several instances adds shares, and every share is given
+back by exactly one of `accept`, `drop` and `refuse`. When the last one is back the receipt settles:
+
+    refused     if any share was refused: the status is that of the first refusal
+    accepted    else, if any sink accepted
+    dropped     else: a filter let it fall, and the sender is told Success, since that is what was asked for
+
+The receipt is no part of the instance: instances split and join, the promise to the sender is one. A stage that joins several
+instances into one sends a delivery that holds a share of each of their receipts.
+
+Nothing here waits except `Receipt.wait`. All of it runs on the event loop's thread, so there are no locks.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+import anyio
+
+from dcmflow.status import Status
+
+if TYPE_CHECKING:
+    from dcmflow.dicom.instance import Instance
+    from dcmflow.flow.ledger import Ledger
+
+Outcome = Literal["accepted", "dropped", "refused"]
+
+
+class Receipt:
+    """Settles once to a DIMSE status, when everything made from an emitted instance was accepted or one of them refused.
+
+    Attributes:
+        instance_uid: SOP Instance UID of the emitted instance.
+        outcome: None until settled.
+        status: None until settled.
+        stage, reason: who refused and why; empty otherwise.
+        complete: accepted, and by every sink it came to, best-effort ones included.
+    """
+
+    __slots__ = (
+        "_accepted",
+        "_callbacks",
+        "_event",
+        "_lapses",
+        "_ledger",
+        "_shares",
+        "admitted",
+        "charge",
+        "instance_uid",
+        "outcome",
+        "reason",
+        "size",
+        "source",
+        "stage",
+        "status",
+    )
+
+    def __init__(self, ledger: Ledger, source: str, instance_uid: str, charge: int, size: int) -> None:
+        self._ledger = ledger
+        self._shares = 1
+        self._accepted = False
+        self._lapses = 0
+        self._event: anyio.Event | None = None
+        self._callbacks: list[Callable[[Receipt], None]] | None = None
+        self.admitted = False
+        self.source = source
+        self.instance_uid = instance_uid
+        self.charge = charge
+        self.size = size
+        self.outcome: Outcome | None = None
+        self.status: Status | None = None
+        self.stage = ""
+        self.reason = ""
+
+    async def wait(self) -> Status:
+        """Wait until settled and return the status. Any number of tasks may wait."""
+        if self.outcome is None:
+            if self._event is None:
+                self._event = anyio.Event()
+            await self._event.wait()
+        assert self.status is not None
+        return self.status
+
+    @property
+    def complete(self) -> bool:
+        return self.outcome == "accepted" and not self._lapses
+
+    def on_settled(self, callback: Callable[[Receipt], None]) -> None:
+        """Call `callback(receipt)` when settled, at once if it is; it must not block or raise."""
+        if self.outcome is not None:
+            callback(self)
+        elif self._callbacks is None:
+            self._callbacks = [callback]
+        else:
+            self._callbacks.append(callback)
+
+    def _add(self, shares: int) -> None:
+        self._shares += shares
+
+    def _give_back(self) -> None:
+        self._shares -= 1
+        if self._shares == 0 and self.outcome is None:
+            self._settle()
+
+    def _note_refusal(self, status: Status, stage: str, reason: str) -> None:
+        if self.status is None:
+            self.status, self.stage, self.reason = status, stage, reason
+
+    def _settle(self) -> None:
+        if self.status is not None:
+            self.outcome = "refused"
+        else:
+            self.outcome = "accepted" if self._accepted else "dropped"
+            self.status = Status.SUCCESS
+        self._ledger.settled(self)
+        if self._event is not None:
+            self._event.set()
+        if self._callbacks is not None:
+            for callback in self._callbacks:
+                callback(self)
+            self._callbacks = None
+
+    def close(self, status: Status, reason: str) -> None:
+        """Refuse whatever is still open, because the pipeline was cancelled."""
+        if self.outcome is None:
+            self._note_refusal(status, "", reason)
+            self._settle()
+
+    def __repr__(self) -> str:
+        state = self.outcome or f"{self._shares} open"
+        return f"<Receipt {self.instance_uid} {state}>"
+
+
+class Delivery:
+    """One copy of an instance under way, with its share of the receipt."""
+
+    __slots__ = ("_done", "instance", "receipts")
+
+    def __init__(self, instance: Instance, *receipts: Receipt) -> None:
+        self.instance = instance
+        self.receipts = receipts
+        self._done = False
+
+    def accept(self) -> None:
+        """A sink has it, for good."""
+        if not self._done:
+            self._done = True
+            for receipt in self.receipts:
+                receipt._accepted = True
+                receipt._give_back()
+
+    def drop(self, *, lapse: bool = False) -> None:
+        """It goes no further and nobody minds; a lapse means that something was meant to take it and did not."""
+        if not self._done:
+            self._done = True
+            for receipt in self.receipts:
+                receipt._lapses += lapse
+                receipt._give_back()
+
+    def refuse(self, status: Status, stage: str, reason: str) -> None:
+        """It was not accepted."""
+        if not self._done:
+            self._done = True
+            for receipt in self.receipts:
+                receipt._note_refusal(status, stage, reason)
+                receipt._give_back()
+
+    def replace(self, instance: Instance) -> Delivery:
+        """The same delivery with another instance in it: what a filter made."""
+        before, self.instance = self.instance, instance
+        if instance is not before:
+            extra = instance.payload.resident - before.payload.resident
+            if extra > 0:
+                self.receipts[0]._ledger.grow(self.receipts[0], extra)
+        return self
+
+    def fork(self, *instances: Instance) -> list[Delivery]:
+        """Deliveries of these instances instead of this one, each with a share of its own; at least one."""
+        for receipt in self.receipts:
+            receipt._add(len(instances) - 1)
+        self._done = True
+        forks = [Delivery(self.instance, *self.receipts).replace(instance) for instance in instances]
+        return forks
+
+    @staticmethod
+    def join(instance: Instance, deliveries: list[Delivery]) -> Delivery:
+        """One delivery instead of several: settles all of their receipts."""
+        for delivery in deliveries:
+            delivery._done = True
+        return Delivery(instance, *(receipt for delivery in deliveries for receipt in delivery.receipts))
+
+    def __del__(self) -> None:
+        if self._done or self.receipts[0]._ledger.closing:
+            return
+        if any(receipt.outcome is None for receipt in self.receipts):
+            uid = self.receipts[0].instance_uid
+            self.refuse(Status.PROCESSING_FAILURE, "", "lost: a stage let go of it without settling it")
+            warnings.warn(f"a delivery of {uid} was let go of unsettled", ResourceWarning, stacklevel=2)
+
+    def __repr__(self) -> str:
+        return f"<Delivery of {self.instance.sop_instance_uid}>"

@@ -1,0 +1,175 @@
+"""A pipeline is data: stages, how they are joined, and how much may be under way in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+from anyio.abc import TaskStatus
+
+from dcmflow.errors import ConfigError
+from dcmflow.flow.capacity import Limits
+from dcmflow.flow.events import Observer
+from dcmflow.flow.failure import only_cause
+from dcmflow.flow.graph import Edge, Graph
+from dcmflow.flow.registry import file_format
+from dcmflow.flow.running import Running
+from dcmflow.flow.stage import Part, Stage
+from dcmflow.flow.statistics import Statistics
+
+
+class Pipeline:
+    """Where SOP Instances come from, what happens to them and where they go.
+
+    >>> from dcmflow import Pipeline, filters, sinks, sources
+    >>> pipeline = Pipeline(sources.Synthetic() | filters.Where("Modality == 'CT'") | sinks.Discard())
+    >>> list(pipeline.graph.stages)
+    ['synthetic-1', 'where-1', 'discard-1']
+
+    Args:
+        parts: flows made with `|`; a lone sink may be given for an `on_error` to name.
+        name: for logs and reports.
+        limits: how much may be unsettled at once.
+        base: the folder that relative paths in stages are relative to; None: the working directory.
+        selectors: named selectors that selectors of this pipeline may use.
+
+    Raises:
+        GraphError: the parts cannot be joined so.
+    """
+
+    def __init__(
+        self,
+        *parts: Part,
+        name: str = "pipeline",
+        limits: Limits | None = None,
+        base: str | os.PathLike[str] | None = None,
+        selectors: Mapping[str, str] | None = None,
+    ) -> None:
+        self._set(Graph.of(*parts), name, limits, base, selectors)
+
+    def _set(
+        self,
+        graph: Graph,
+        name: str,
+        limits: Limits | None,
+        base: str | os.PathLike[str] | None,
+        selectors: Mapping[str, str] | None,
+    ) -> None:
+        self.graph = graph
+        self.name = name
+        self.limits = limits or Limits()
+        self.base = Path(base) if base is not None else None
+        self.selectors = dict(selectors or {})
+
+    @classmethod
+    def from_graph(
+        cls,
+        stages: Mapping[str, Stage],
+        edges: Iterable[Edge],
+        *,
+        name: str = "pipeline",
+        limits: Limits | None = None,
+        base: str | os.PathLike[str] | None = None,
+        selectors: Mapping[str, str] | None = None,
+    ) -> Pipeline:
+        """A pipeline of named stages and the edges between them, as a pipeline file says it."""
+        pipeline = cls.__new__(cls)
+        pipeline._set(Graph(stages, edges), name, limits, base, selectors)
+        return pipeline
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str], **options: Any) -> Pipeline:
+        """Read a pipeline file (TOML). Raises ConfigError with file, table and key. See `dcmflow.config.pipeline_file.load`."""
+        return file_format().load(path, **options)  # type: ignore[no-any-return]
+
+    @classmethod
+    def from_toml(cls, text: str, **options: Any) -> Pipeline:
+        """A pipeline from the text of a pipeline file."""
+        return file_format().loads(text, **options)  # type: ignore[no-any-return]
+
+    def to_toml(self) -> str:
+        """The text of a pipeline file for this pipeline; reading it gives an equal pipeline.
+
+        Raises ConfigError for a function that is not at the top level of a module.
+        """
+        return file_format().dumps(self)  # type: ignore[no-any-return]
+
+    def check(self) -> None:
+        """Raise GraphError or ConfigError unless this could run, as far as that can be told without opening anything."""
+        self.graph.check()
+        for name, stage in self.graph.stages.items():
+            fields = msgspec.to_builtins(stage, enc_hook=_function_or_text)
+            try:
+                msgspec.convert(fields, type(stage))
+            except msgspec.ValidationError as error:
+                raise ConfigError(str(error), table=f"{stage.kind}s.{name}") from None
+
+    @asynccontextmanager
+    async def start(self, *, observe: Observer | Iterable[Observer] = ()) -> AsyncIterator[Running]:
+        """Open all stages and run; `async with pipeline.start() as running`.
+
+        Leaving the block drains: sources take on nothing more and what is admitted settles. An exception or cancellation in
+        the block cancels: every open receipt is refused.
+
+        Args:
+            observe: functions that are given events as they happen; they must not block.
+
+        Raises:
+            GraphError, ConfigError: the pipeline cannot run; nothing was opened.
+            StageError: a stage could not open (`.opening`), or its actor died.
+        """
+        self.check()
+        observers = (observe,) if callable(observe) else tuple(observe)
+        running = Running(self, observers)
+        try:
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(running._supervise)
+                yield running
+                await running.drain()
+        except BaseExceptionGroup as group:
+            cause = only_cause(group)
+            if cause is group:
+                raise
+            raise cause from cause.__cause__
+
+    async def run(
+        self,
+        *,
+        observe: Observer | Iterable[Observer] = (),
+        task_status: TaskStatus[Running] = anyio.TASK_STATUS_IGNORED,
+    ) -> Statistics:
+        """Run until the sources have ended and everything has settled; returns the final statistics.
+
+        With `await task_group.start(pipeline.run)` the value is the Running handle.
+        """
+        async with self.start(observe=observe) as running:
+            task_status.started(running)
+            await running.wait()
+        return running.statistics()
+
+    def promises(self) -> dict[str, str]:
+        """For each source, in words, what an instance of it having been accepted means."""
+        from dcmflow.flow.promise import promises
+
+        return promises(self.graph)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Pipeline)
+            and (self.name, self.limits, self.selectors) == (other.name, other.limits, other.selectors)
+            and self.graph == other.graph
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<Pipeline {self.name!r}: {', '.join(self.graph.stages)}>"
+
+
+def _function_or_text(value: Any) -> Any:
+    return f"{value.__module__}:{value.__qualname__}" if hasattr(value, "__qualname__") else repr(value)

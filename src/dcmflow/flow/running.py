@@ -1,0 +1,314 @@
+"""The handle of a pipeline that runs.
+
+One task, the supervisor, owns the run: it opens the stages (the last ones first, so that nothing moves before there is a place for it), starts one
+task per stage, waits for them to end, closes the stages in reverse, and closes the books. It stands beside the block of
+`async with pipeline.start()`, so that cancelling the run does not cancel the block.
+
+    drain     sources end, end-of-stream runs down the graph stage by stage, each ends when all before it have
+    cancel    all stage tasks are cancelled; whatever is still open is refused
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from time import perf_counter
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio.abc import TaskStatus
+
+from dcmflow.dicom.instance import Instance
+from dcmflow.errors import GraphError, StageError
+from dcmflow.flow.actor import Node
+from dcmflow.flow.context import Context, Emit
+from dcmflow.flow.delivery import Receipt
+from dcmflow.flow.events import (
+    Event,
+    Observer,
+    PipelineCancelled,
+    PipelineDraining,
+    PipelineFinished,
+    PipelineStarted,
+    StageFailed,
+    StageOpened,
+)
+from dcmflow.flow.failure import could_not_open, leaves, only_cause
+from dcmflow.flow.ledger import Ledger
+from dcmflow.flow.outlet import Branches, Fanout
+from dcmflow.flow.stage import Source, Stage
+from dcmflow.flow.statistics import PipelineStatistics, Statistics
+
+if TYPE_CHECKING:
+    from dcmflow.flow.pipeline import Pipeline
+
+
+class Running:
+    """A pipeline that runs; made by `pipeline.start()`."""
+
+    def __init__(self, pipeline: Pipeline, observers: Sequence[Observer]) -> None:
+        self.pipeline = pipeline
+        self._observers = list(observers)
+        self._ledger = Ledger(pipeline.limits)
+        self._finished = anyio.Event()
+        self._stop = anyio.CancelScope()
+        self._draining = False
+        self._started_at: float | None = None
+        self._seconds = 0.0
+        self._nodes = {
+            name: Node(
+                name,
+                stage,
+                Context(
+                    stage=name,
+                    pipeline=pipeline.name,
+                    base=pipeline.base,
+                    selectors=pipeline.selectors,
+                    report=self._report,
+                ),
+                self._ledger,
+            )
+            for name, stage in pipeline.graph.stages.items()
+        }
+        self._connect()
+
+    # -- what its user calls
+
+    async def wait(self) -> None:
+        """Wait until all sources have ended and everything they emitted has settled."""
+        await self._finished.wait()
+
+    async def drain(self, grace: float = 30) -> None:
+        """Take on nothing more and wait until what is admitted has settled.
+
+        Args:
+            grace: seconds; what is unsettled after that is refused. `math.inf` waits as long as it takes.
+        """
+        self._begin_drain()
+        with anyio.move_on_after(grace if grace != math.inf else None):
+            await self._finished.wait()
+        if not self._finished.is_set():
+            self.cancel()
+            await self._finished.wait()
+
+    def cancel(self) -> None:
+        """End now: what is unsettled is refused."""
+        self._stop.cancel()
+
+    async def send(self, inlet: Stage | str, instance: Instance) -> Receipt:
+        """Emit an instance from an `inlet` source; waits for room.
+
+        Raises GraphError when that stage takes none, Draining when the pipeline is draining.
+        """
+        receipt = await self._actor(inlet, "send", "an inlet").send(instance)
+        assert isinstance(receipt, Receipt)
+        return receipt
+
+    def close(self, inlet: Stage | str) -> None:
+        """No more instances will be sent to this inlet: it ends as a source does."""
+        self._actor(inlet, "close", "an inlet").close()
+
+    def outlet(self, sink: Stage | str) -> AbstractAsyncContextManager[AsyncIterator[Instance]]:
+        """The instances that come to an `outlet` sink; each is accepted when the next one is asked for."""
+        opened: AbstractAsyncContextManager[AsyncIterator[Instance]] = self._actor(
+            sink, "instances", "an outlet"
+        ).instances()
+        return opened
+
+    def statistics(self) -> Statistics:
+        """A snapshot of what has been counted; after the run, the final figures."""
+        ledger = self._ledger
+        seconds = self._seconds
+        if self._started_at is not None and not self._finished.is_set():
+            seconds = perf_counter() - self._started_at
+        return Statistics(
+            pipeline=PipelineStatistics(
+                emitted=ledger.emitted,
+                accepted=ledger.accepted,
+                dropped=ledger.dropped,
+                refused=ledger.refused,
+                unsettled=ledger.unsettled,
+                not_dicom=ledger.not_dicom,
+                bytes=ledger.bytes,
+                resident=ledger.capacity.bytes_used,
+                seconds=seconds,
+            ),
+            stages={name: node.statistics() for name, node in self._nodes.items()},
+        )
+
+    def events(self, remember: int = 1000) -> EventStream:
+        """The events from now on: `async with running.events() as events: async for event in events`.
+
+        Args:
+            remember: events kept for a reader that is slow; beyond that the oldest are let go and counted in `.missed`.
+        """
+        return EventStream(self, remember)
+
+    # -- how it runs
+
+    def _connect(self) -> None:
+        graph = self.pipeline.graph
+        for name, node in self._nodes.items():
+            by_branch = {
+                branch: Fanout(tuple(self._nodes[target].channel.clone() for target in targets))
+                for branch, targets in graph.targets(name).items()
+            }
+            node.outlet = Branches(by_branch)
+            if node.stage.on_error in self._nodes:
+                node.diverted = self._nodes[node.stage.on_error].channel.clone()
+            if isinstance(node.stage, Source):
+                node.emit = Emit(node.context, self._ledger, node.outlet.main, node.counters)
+        for node in self._nodes.values():
+            node.channel.close()
+
+    async def _supervise(self, *, task_status: TaskStatus[None]) -> None:
+        try:
+            with self._stop:
+                async with AsyncExitStack() as stack:
+                    await self._open(stack)
+                    self._started_at = perf_counter()
+                    self._report(PipelineStarted(pipeline=self.pipeline.name, stages=len(self._nodes)))
+                    task_status.started()
+                    async with anyio.create_task_group() as tasks:
+                        for node in self._nodes.values():
+                            tasks.start_soon(node.run, name=f"dcmflow {node.name}")
+        except BaseExceptionGroup as group:
+            cause = only_cause(group)
+            self._report_failure(cause)
+            if cause is group:
+                raise
+            raise cause from cause.__cause__
+        except StageError as error:
+            self._report_failure(error)
+            raise
+        finally:
+            self._close_books()
+
+    async def _open(self, stack: AsyncExitStack) -> None:
+        for name in reversed(self.pipeline.graph.order()):
+            node = self._nodes[name]
+            opened = _Opened(node)
+            node.actor = await stack.enter_async_context(opened)
+            self._report(StageOpened(stage=name, type=node.stage.type))
+
+    def _close_books(self) -> None:
+        if self._started_at is not None:
+            self._seconds = perf_counter() - self._started_at
+        refused = self._ledger.close("the pipeline was cancelled")
+        for node in self._nodes.values():
+            node.close()
+        if refused:
+            self._report(PipelineCancelled(pipeline=self.pipeline.name, refused=refused))
+        totals = self._ledger
+        if self._started_at is not None:
+            self._report(
+                PipelineFinished(
+                    pipeline=self.pipeline.name,
+                    emitted=totals.emitted,
+                    accepted=totals.accepted,
+                    dropped=totals.dropped,
+                    refused=totals.refused,
+                    not_dicom=totals.not_dicom,
+                    seconds=self._seconds,
+                )
+            )
+        self._finished.set()
+
+    def _begin_drain(self) -> None:
+        if self._draining or self._finished.is_set():
+            return
+        self._draining = True
+        self._report(PipelineDraining(pipeline=self.pipeline.name, unsettled=self._ledger.unsettled))
+        for node in self._nodes.values():
+            if node.emit is not None:
+                node.emit.draining.set()
+
+    def _actor(self, stage: Stage | str, method: str, what: str) -> Any:
+        name = self.pipeline.graph.name_of(stage)
+        actor = self._nodes[name].actor
+        if not hasattr(actor, method):
+            raise GraphError(f"{self._nodes[name].stage.kind} {name!r} is not {what}")
+        return actor
+
+    def _report(self, event: Event) -> None:
+        for observer in tuple(self._observers):
+            observer(event)
+
+    def _report_failure(self, error: BaseException) -> None:
+        for leaf in leaves(error):
+            if isinstance(leaf, StageError):
+                self._report(StageFailed(stage=leaf.stage, reason=str(leaf)))
+
+
+class _Opened:
+    """`stage.open()` as a context manager whose own errors are StageErrors that name the stage."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    async def __aenter__(self) -> Any:
+        node = self._node
+        try:
+            self._inner = node.stage.open(node.context)
+            return await self._inner.__aenter__()
+        except StageError:
+            raise
+        except Exception as error:
+            raise could_not_open(node.name, node.stage.kind, only_cause(error)) from error
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        try:
+            return await self._inner.__aexit__(kind, error, trace)
+        except Exception as raised:
+            if error is not None and set(map(id, leaves(raised))) <= set(map(id, leaves(error))):
+                raise
+            cause = only_cause(raised)
+            if isinstance(cause, StageError):
+                raise
+            text = f"{self._node.stage.kind} {self._node.name!r} failed: {cause}"
+            raise StageError(text, stage=self._node.name) from raised
+
+
+class EventStream:
+    """Events of a run as an asynchronous iterator; ends with the run.
+
+    Attributes:
+        missed: events that were let go because the reader was too slow.
+    """
+
+    def __init__(self, running: Running, remember: int) -> None:
+        self._running = running
+        self._events: deque[Event] = deque()
+        self._remember = remember
+        self._arrived = anyio.Event()
+        self.missed = 0
+
+    def _note(self, event: Event) -> None:
+        if len(self._events) >= self._remember:
+            self._events.popleft()
+            self.missed += 1
+        self._events.append(event)
+        self._arrived.set()
+
+    async def __aenter__(self) -> EventStream:
+        self._running._observers.append(self._note)
+        return self
+
+    async def __aexit__(self, *details: object) -> None:
+        self._running._observers.remove(self._note)
+
+    def __aiter__(self) -> EventStream:
+        return self
+
+    async def __anext__(self) -> Event:
+        while not self._events:
+            if self._running._finished.is_set():
+                raise StopAsyncIteration
+            self._arrived = anyio.Event()
+            await self._arrived.wait()
+        return self._events.popleft()

@@ -1,0 +1,70 @@
+"""Counters are plain integers kept by the actors; statistics are a snapshot of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import Struct, field
+
+
+class Counters:
+    """What one stage counts while it runs."""
+
+    __slots__ = ("busy", "bytes", "dropped", "received", "refused", "retried", "sent")
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.sent = 0
+        self.dropped = 0
+        self.refused = 0
+        self.retried = 0
+        self.bytes = 0
+        self.busy = 0.0
+
+
+class StageStatistics(Struct, frozen=True, kw_only=True, rename={"received": "in", "sent": "out"}):
+    """One stage.
+
+    Attributes:
+        received: instances it was given.  sent: handed on; at a sink: accepted.
+        dropped: let fall, skipped ones included.  refused: failed here, diverted ones included.
+        retried: attempts beyond the first.  waiting: instances in its inbox now.
+        bytes: encoded bytes of what it was given (a source: gave).
+        busy: seconds its workers spent on instances, summed over workers.
+    """
+
+    kind: str
+    type: str
+    received: int
+    sent: int
+    dropped: int
+    refused: int
+    retried: int
+    waiting: int
+    bytes: int
+    busy: float
+
+
+class PipelineStatistics(Struct, frozen=True, kw_only=True):
+    """The whole pipeline: emitted == accepted + dropped + refused + unsettled.
+
+    Attributes:
+        resident: bytes held in memory for what is unsettled.  seconds: since all stages were open.
+    """
+
+    emitted: int
+    accepted: int
+    dropped: int
+    refused: int
+    unsettled: int
+    not_dicom: int
+    bytes: int
+    resident: int
+    seconds: float
+
+
+class Statistics(Struct, frozen=True, kw_only=True):
+    """A snapshot of a run."""
+
+    pipeline: PipelineStatistics
+    stages: Mapping[str, StageStatistics] = field(default_factory=dict)

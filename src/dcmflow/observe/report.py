@@ -1,0 +1,150 @@
+"""The report of a run: what was refused is collected on disk while it runs, so that memory does not grow.
+
+    {"version": 1, "pipeline": {...}, "stages": {NAME: {...}}, "refusals": [{...}]}
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from dcmflow.errors import ConfigError
+from dcmflow.flow.events import Event, InstanceRefused
+
+VERSION = 1
+PIPELINE_KEYS = ("emitted", "accepted", "dropped", "refused", "unsettled", "not_dicom", "seconds", "bytes")
+
+
+class Refusals:
+    """An observer that keeps the refusals of a run, the first ones at hand and all of them in a temporary file.
+
+    Attributes:
+        count: how many there were.
+        first: the first ten.
+        lost: how many could not be kept, because the temporary folder is full.
+    """
+
+    def __init__(self, *, spool: bool, keep: int = 10) -> None:
+        self.count = 0
+        self.lost = 0
+        self.first: list[InstanceRefused] = []
+        self._keep = keep
+        self._end = 0
+        self._file = tempfile.TemporaryFile("w+b", buffering=0, prefix="dcmflow-") if spool else None  # noqa: SIM115
+
+    def __call__(self, event: Event) -> None:
+        if not isinstance(event, InstanceRefused):
+            return
+        self.count += 1
+        if len(self.first) < self._keep:
+            self.first.append(event)
+        if self._file is None:
+            return
+        line = json.dumps(entry(event)).encode() + b"\n"
+        try:
+            written = self._file.write(line)
+        except OSError:
+            written = 0
+        if written == len(line):
+            self._end += written
+        else:
+            self.lost += 1
+            self._file.seek(self._end)
+
+    def entries(self) -> Iterator[str]:
+        """All refusals as JSON objects, one by one; only the first ones without a spool."""
+        if self._file is None:
+            yield from (json.dumps(entry(event)) for event in self.first)
+            return
+        self._file.truncate(self._end)
+        self._file.seek(0)
+        for line in self._file:
+            yield line.decode().rstrip("\n")
+
+    def close(self) -> None:
+        """Let go of the temporary file."""
+        if self._file is not None:
+            self._file.close()
+
+
+def entry(event: InstanceRefused) -> dict[str, Any]:
+    """One refusal in a report; `required` only where it is false, for a sink that is best effort."""
+    found: dict[str, Any] = {
+        "stage": event.stage,
+        "sop_instance_uid": event.sop_instance_uid,
+        "status": f"{event.status:04X}",
+        "reason": event.reason,
+        "path": event.path,
+    }
+    return found if event.required else {**found, "required": False}
+
+
+def write_report(
+    out: IO[str], pipeline: Mapping[str, Any], stages: Mapping[str, Any], refusals: Refusals
+) -> None:
+    """Write a report as JSON.
+
+    Args:
+        pipeline, stages: the figures, as plain values.
+    """
+    head = {
+        "version": VERSION,
+        "pipeline": {key: pipeline[key] for key in PIPELINE_KEYS},
+        "stages": dict(stages),
+    }
+    out.write(json.dumps(head, indent=2).removesuffix("\n}"))
+    out.write(',\n  "refusals": [')
+    separator = "\n    "
+    for line in refusals.entries():
+        out.write(separator + line)
+        separator = ",\n    "
+    out.write("\n  ]\n}\n" if separator.startswith(",") else "]\n}\n")
+
+
+class ReportFile:
+    """Where a report goes: written beside its place and renamed, so that there is never half a report.
+
+    Raises ConfigError when it cannot be written, before anything else is done.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._shown = os.fspath(path)
+        self._path = Path(path).expanduser().resolve()
+        self._direct = self._path.exists() and not self._path.is_file()  # /dev/stdout, a named pipe
+        if self._path.is_dir():
+            raise ConfigError(f"report {self._shown} cannot be written: it is a folder; name a file in it")
+        if not self._direct:
+            try:
+                with self._beside():
+                    pass
+            except OSError as error:
+                reason = error.strerror or error
+                raise ConfigError(
+                    f"report {self._shown} cannot be written: {reason}; name another file"
+                ) from error
+
+    def write(self, pipeline: Mapping[str, Any], stages: Mapping[str, Any], refusals: Refusals) -> None:
+        """Write the report. Raises OSError."""
+        if self._direct:
+            with self._path.open("w", encoding="utf-8") as out:
+                write_report(out, pipeline, stages, refusals)
+            return
+        with self._beside() as (out, name):
+            write_report(out, pipeline, stages, refusals)
+            out.flush()
+            os.fsync(out.fileno())
+            name.replace(self._path)
+
+    @contextlib.contextmanager
+    def _beside(self) -> Iterator[tuple[IO[str], Path]]:
+        name = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
+        try:
+            with name.open("w", encoding="utf-8") as out:
+                yield out, name
+        finally:
+            name.unlink(missing_ok=True)
