@@ -63,7 +63,7 @@ def test_pixels_are_the_same_picture_in_every_transfer_syntax(transfer_syntax, t
     ds = pydicom.dcmread(file_of(next(synthesize(size=SMALL, transfer_syntax=transfer_syntax)), tmp_path))
     pixels = ds.pixel_array
     assert pixels.shape == (74, 74)
-    assert pixels.max() == pytest.approx(1900, abs=31), "the skull is there"
+    assert int(pixels.max()) == pytest.approx(1900, abs=31), "the skull is there"
     assert numpy.median(pixels[30:40, 26:30]) == pytest.approx(1020, abs=40), "the left ventricle is there"
     assert ds.SmallestImagePixelValue <= pixels.min()
     assert pixels.max() <= ds.LargestImagePixelValue
@@ -202,7 +202,8 @@ def test_odd_sizes_give_whole_rows(size):
 def test_a_report_is_a_report_for_dcmtk(tmp_path, dcmtk):
     path = file_of(next(synthesize(modality="SR")), tmp_path)
     shown = subprocess.run([dcmtk("dsrdump"), path], capture_output=True, text=True, check=True)
-    assert shown.stderr == ""
+    unsupported = "W: The VR checker does not support this Specific Character Set: ISO_IR 192\n"
+    assert shown.stderr in ("", unsupported)
     assert "Hypodense Läsion" in shown.stdout
 
 

@@ -69,7 +69,7 @@ async def test_joined_deliveries_settle_every_receipt() -> None:
 async def test_a_lost_delivery_warns_and_is_refused() -> None:
     ledger = Ledger(Limits())
     receipt, delivery = opened(ledger)
-    with pytest.warns(ResourceWarning, match=r"2\.25\.1 was let go of unsettled"):
+    with pytest.warns(ResourceWarning, match=r"2\.25\.1 was let go of unsettled"):  # noqa: PT031
         del delivery
         gc.collect()
     assert receipt.outcome == "refused"

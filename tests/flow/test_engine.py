@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
+from anyio.lowlevel import checkpoint
 
 from dcmflow.errors import GraphError, Refused, StageError
 from dcmflow.flow.capacity import Limits
@@ -57,7 +58,8 @@ async def test_backpressure_is_exact(after: int, inbox: int) -> None:
 async def test_capacity_bounds_the_whole_pipeline() -> None:
     release, receipts = anyio.Event(), Receipts()
     pipeline = Pipeline(
-        Numbers(100, receipts, at_once=3) | Do(lambda i: i) | Stuck(release, inbox=50), limits=Limits(instances=7)
+        Numbers(100, receipts, at_once=3) | Do(lambda i: i) | Stuck(release, inbox=50),
+        limits=Limits(instances=7),
     )
     async with pipeline.start() as running:
         await wait_all_tasks_blocked()
@@ -103,8 +105,13 @@ async def test_fan_in_takes_from_all() -> None:
 
 async def test_first_refusal_once_all_have_settled() -> None:
     release, receipts, seen = anyio.Event(), Receipts(), list[int]()
+
+    async def later(instance: Any) -> Any:
+        await release.wait()
+        return instance
+
     pipeline = Pipeline(
-        Numbers(1, receipts) | (Deny(0xA900), Do(lambda i: i) | Deny(0x0122), Stuck(release, seen=seen))
+        Numbers(1, receipts) | (Deny(0xA900), Do(later) | Deny(0x0122), Stuck(release, seen=seen))
     )
     async with pipeline.start() as running:
         await wait_all_tasks_blocked()
@@ -187,7 +194,7 @@ async def test_on_error_names_a_sink_which_then_answers() -> None:
 async def test_on_error_stop_ends_the_pipeline_and_names_the_stage() -> None:
     receipts = Receipts()
     pipeline = Pipeline(Numbers(100, receipts) | Deny(when=lambda n: n == 5, on_error="stop", name="strict"))
-    with pytest.raises(StageError, match="'strict' refused 2.25.6 and on-error is 'stop'") as caught:
+    with pytest.raises(StageError, match=r"'strict' refused 2\.25\.6 and on-error is 'stop'") as caught:
         await pipeline.run()
     assert caught.value.stage == "strict"
     assert all(receipt.outcome is not None for receipt in receipts)
@@ -252,7 +259,7 @@ async def test_workers_work_at_once() -> None:
 async def test_drain_settles_what_is_admitted_and_ends_endless_sources() -> None:
     async with Pipeline(Endless() | Keep()).start() as running:
         while running.statistics().pipeline.accepted < 10:
-            await anyio.sleep(0)
+            await checkpoint()
     emitted, accepted, _, _ = closed(running.statistics())
     assert emitted == accepted >= 10
 
@@ -291,7 +298,7 @@ async def test_cancel_from_another_task_leaves_the_block_alone() -> None:
         await wait_all_tasks_blocked()
         running.cancel()
         await running.wait()
-        await anyio.sleep(0)
+        await checkpoint()
     assert closed(running.statistics()) == (1, 0, 0, 1)
 
 
@@ -349,10 +356,9 @@ async def test_events_are_an_iterator_that_ends() -> None:
 
 
 async def test_events_of_a_slow_reader_are_bounded() -> None:
-    async with Pipeline(Numbers(50) | Deny()).start() as running:
-        async with running.events(remember=10) as events:
-            await running.wait()
-            kept = [event async for event in events]
+    async with Pipeline(Numbers(50) | Deny()).start() as running, running.events(remember=10) as events:
+        await running.wait()
+        kept = [event async for event in events]
     assert (len(kept), events.missed) == (10, 41)
 
 

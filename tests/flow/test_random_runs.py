@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,7 +49,7 @@ def failing(instance: Any) -> Any:
 
 async def dawdling(instance: Any) -> Any:
     for _ in range(number_of(instance) % 3):
-        await anyio.sleep(0)
+        await checkpoint()
     return instance
 
 
@@ -68,7 +69,9 @@ def pipelines(draw: st.DrawFn) -> tuple[Pipeline, Receipts]:
     retry = st.sampled_from([None, Retry(attempts=2, first=0, longest=0)])
 
     for number in range(draw(st.integers(1, 2))):
-        stages[f"source{number}"] = Numbers(draw(st.integers(0, 12)), receipts, at_once=draw(st.integers(1, 3)))
+        stages[f"source{number}"] = Numbers(
+            draw(st.integers(0, 12)), receipts, at_once=draw(st.integers(1, 3))
+        )
         open_ends.append((f"source{number}", None))
     for number in range(draw(st.integers(0, 4))):
         name, fields = f"step{number}", {key: draw(value) for key, value in common.items()}
@@ -85,7 +88,9 @@ def pipelines(draw: st.DrawFn) -> tuple[Pipeline, Receipts]:
         denied = draw(st.sampled_from([None, every(2), every(5)]))
         fields["required"] = draw(st.booleans())
         stages[name] = (
-            Keep(**fields) if denied is None else Deny(when=denied, transient=draw(st.booleans()), retry=draw(retry), **fields)
+            Keep(**fields)
+            if denied is None
+            else Deny(when=denied, transient=draw(st.booleans()), retry=draw(retry), **fields)
         )
         for end in draw(st.lists(st.sampled_from(open_ends), min_size=1, max_size=3, unique=True)):
             edges.append(Edge(*end, name))
@@ -112,7 +117,7 @@ async def test_sums_close_whatever_happens(data: st.DataObject) -> None:
                     await running.wait()
                 else:
                     for _ in range(turns):
-                        await anyio.sleep(0)
+                        await checkpoint()
                         totals = running.statistics().pipeline
                         assert (
                             totals.emitted
@@ -125,7 +130,7 @@ async def test_sums_close_whatever_happens(data: st.DataObject) -> None:
                         raise LookupError("mine")
                     elif end == "outside":
                         scope.cancel()
-                        await anyio.sleep(0)
+                        await checkpoint()
     except* StageError:  # in a group only where a cancellation from outside came at the same time
         stopped = True
         assert any(stage.on_error == "stop" for stage in pipeline.graph.stages.values())
@@ -141,9 +146,7 @@ async def test_sums_close_whatever_happens(data: st.DataObject) -> None:
     if end == "wait" and not stopped:
         assert len(receipts) == totals.emitted
         assert outcomes == {
-            key: count
-            for key in ("accepted", "dropped", "refused")
-            if (count := getattr(totals, key))
+            key: count for key in ("accepted", "dropped", "refused") if (count := getattr(totals, key))
         }
     assert threading.active_count() <= threads + 1
     del running

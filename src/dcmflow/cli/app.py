@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = INTERRUPTED
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else DONE if end.code is None else WRONG
-    except Exception as error:  # noqa: BLE001 - the last place where anything can be said about it
+    except Exception as error:
         from dcmflow.cli.failure import complain
 
         code = complain(error, debug=debug)
@@ -113,6 +113,8 @@ def _dispatch(arguments: common.Common, words: list[str]) -> int:
         close = get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"the commands are {', '.join(COMMANDS)}"
         raise Usage(f"there is no command {name!r}; {hint}")
+    if len(words) == 1 and COMMANDS[name].target.endswith(":app"):
+        raise Usage(f"{name} what? see dcmflow {name} --help")
     common.use(arguments.checked())
     result = application()(words)
     return result if isinstance(result, int) else DONE
@@ -177,7 +179,9 @@ def application() -> App:
         if command.target.endswith(":app"):
             app.command(command.target, name=name)
         else:
-            app.command(command.target, name=name, help=command.summary, help_epilogue=epilogue(command.example))
+            app.command(
+                command.target, name=name, help=command.summary, help_epilogue=epilogue(command.example)
+            )
     return app
 
 

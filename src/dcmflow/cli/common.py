@@ -69,16 +69,18 @@ class Common:
             stream = open(self.log_file, "a", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
         except OSError as error:
             reason = error.strerror or error
-            raise Usage(f"--log-file {self.log_file} cannot be written: {reason}; name another file") from error
+            raise Usage(
+                f"--log-file {self.log_file} cannot be written: {reason}; name another file"
+            ) from error
         return replace(self, log_stream=stream)
 
 
-_current: ContextVar[Common] = ContextVar("common", default=Common())
+_current: ContextVar[Common | None] = ContextVar("common", default=None)
 
 
 def options() -> Common:
     """The common options of the command that runs."""
-    return _current.get()
+    return _current.get() or Common()
 
 
 def use(common: Common) -> None:

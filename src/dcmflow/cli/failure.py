@@ -42,7 +42,10 @@ def describe(error: Exception) -> tuple[str, int]:
     if isinstance(error, ExceptionGroup):
         texts = [describe(inner)[0] for inner in error.exceptions]
         return "; ".join(texts), SOME_FAILED
-    return f"internal error: {type(error).__name__}: {text}; run it again with --debug to see where", SOME_FAILED
+    return (
+        f"internal error: {type(error).__name__}: {text}; run it again with --debug to see where",
+        SOME_FAILED,
+    )
 
 
 def printable(text: str) -> str:

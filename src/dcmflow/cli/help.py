@@ -37,18 +37,15 @@ class Columns:
         rows = [(_names(entry), _about(entry)) for entry in panel.entries]
         if rows:
             title = "Options" if _plain(panel.title) == "Parameters" else _plain(panel.title)
-            _write(console, "\n".join([f"{title}:", *columns(rows)]))
+            console.file.write("\n".join(["", f"{title}:", *columns(rows), ""]))
 
     def render_usage(self, console: Console, options: ConsoleOptions, usage: Any) -> None:
-        _write(console, _plain(usage))
+        text = _plain(usage)
+        console.file.write(f"{text if text.startswith('Usage:') else f'Usage: {text}'}\n")
 
     def render_description(self, console: Console, options: ConsoleOptions, description: Any) -> None:
-        _write(console, _plain(description))
-
-
-def _write(console: Console, text: str) -> None:
-    if text:
-        console.file.write(f"{text}\n\n")
+        if text := _plain(description):
+            console.file.write(f"\n{text}\n")
 
 
 def _plain(value: Any) -> str:
@@ -61,7 +58,9 @@ def _plain(value: Any) -> str:
 
 
 def _names(entry: HelpEntry) -> str:
-    labels = [label for label in entry.display_labels_with_metavar if not label.startswith(("--no-", "--empty"))]
+    labels = [
+        label for label in entry.display_labels_with_metavar if not label.startswith(("--no-", "--empty"))
+    ]
     return ", ".join(sorted(labels, key=lambda label: (label.startswith("--"), not label.startswith("-"))))
 
 

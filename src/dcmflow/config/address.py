@@ -48,7 +48,9 @@ def parse_node(text: str, settings: Settings | None = None) -> Node:
     hint = suggest(name, nodes)
     if not hint and settings is not None and name in {**settings.dirs, **settings.selectors}:
         hint = f"; {name!r} is a {'directory' if name in settings.dirs else 'selector'} of the settings"
-    raise ConfigError(f"there is no node {name!r}{hint}; write {FORMS}, or the name of a node of the settings")
+    raise ConfigError(
+        f"there is no node {name!r}{hint}; write {FORMS}, or the name of a node of the settings"
+    )
 
 
 def parse_address(text: str) -> Node:
@@ -89,9 +91,9 @@ def _split_host(place: str, whole: str) -> tuple[str, list[str]]:
             raise _wrong(whole, f"{host!r} in brackets is no IPv6 address", "AE@[::1]:104")
         return host, after.split(":")[1:]
     host, *rest = place.split(":")
-    if len(rest) > 2 or (place != whole and len(rest) > 1):
-        if re.fullmatch(r"[0-9A-Fa-f:.]*", place) or "::" in place:
-            raise _wrong(whole, "an IPv6 address needs brackets", f"{whole[: -len(place)]}[{place}]")
+    looks_like_ipv6 = "::" in place or (len(rest) > 2 and re.fullmatch(r"[0-9A-Fa-f:.]*", place))
+    if looks_like_ipv6:
+        raise _wrong(whole, "an IPv6 address needs brackets", f"{whole[: -len(place)]}[{place}]")
     if not _HOST.fullmatch(host):
         raise _wrong(whole, f"{host!r} is no host name")
     return host, rest

@@ -86,7 +86,9 @@ def _explain(
         name = named[2]
         if named[1] == "missing required":
             about = _description(struct, path, name)
-            return document.error(f"{name!r} is missing{f': {about}' if about else ''}", table, (*key, *path, name))
+            return document.error(
+                f"{name!r} is missing{f': {about}' if about else ''}", table, (*key, *path, name)
+            )
         hint = suggest(name, known) or f"; there are: {', '.join(sorted(known))}"
         return document.error(f"there is no key {name!r} here{hint}", table, (*key, *path, name))
     if problem.startswith("Invalid enum value"):

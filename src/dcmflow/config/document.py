@@ -72,7 +72,9 @@ class Document:
                 return line
         return None
 
-    def error(self, problem: str, table: tuple[str, ...] = (), key: str | tuple[str, ...] = ()) -> ConfigError:
+    def error(
+        self, problem: str, table: tuple[str, ...] = (), key: str | tuple[str, ...] = ()
+    ) -> ConfigError:
         """An error at a key of a table of this file.
 
         Args:
@@ -95,7 +97,9 @@ class Document:
         A column inside of the value says nothing about the file, so it is left out; the text keeps its caret.
         """
         deeper = tuple(error.key.split(".")) if error.key else ()
-        return self.error(error.problem, table, key if deeper[: len(key)] == key and not deeper else deeper or key)
+        return self.error(
+            error.problem, table, key if deeper[: len(key)] == key and not deeper else deeper or key
+        )
 
     def _syntax(self, error: tomllib.TOMLDecodeError) -> ConfigError:
         text = str(error)

@@ -38,7 +38,9 @@ def _entries(document: Document, kind: str, data: Mapping[str, Any]) -> Iterable
     for name, item in data.get(kind, {}).items():
         if not isinstance(item, dict):
             raise document.error(
-                f"each of {kind} is a table of its own, not {in_toml(item)}: write [{kind}.{name}]", (kind,), (name,)
+                f"each of {kind} is a table of its own, not {in_toml(item)}: write [{kind}.{name}]",
+                (kind,),
+                (name,),
             )
         if _NO_NAME.search(name):
             raise document.error(
@@ -75,7 +77,9 @@ def read_nodes(
                 raise document.error(error.problem, table, "address") from None
             fields |= {"host": node.host, "port": node.port, "ae-title": node.ae_title}
         elif "host" not in fields and set(fields) <= {*Node.__struct_encode_fields__}:
-            raise document.error("where is it? write address = \"AE@host:port\", or host, port and ae-title", table)
+            raise document.error(
+                'where is it? write address = "AE@host:port", or host, port and ae-title', table
+            )
         node = convert(fields, Node, document, table, lax=lax, also=("address",))
         nodes[name] = replace(node, tls=_absolute_tls(node.tls, base)) if node.tls else node
     return nodes
@@ -117,7 +121,9 @@ def read_selectors(
     for name, text in found.items():
         if not re.fullmatch(r"[^\W\d][\w-]*", name):
             raise document.error(
-                f"{name!r} is no name of a selector: letters, digits, '_' and '-', a letter first", ("selectors",), (name,)
+                f"{name!r} is no name of a selector: letters, digits, '_' and '-', a letter first",
+                ("selectors",),
+                (name,),
             )
         try:
             Selector.parse(text, {**(others or {}), **found})

@@ -17,11 +17,15 @@ ANY_AE = "ANY-SCP"
 Seconds = Annotated[float | str, Meta(description="Seconds, or '30 s'.")]
 
 
-class Timeouts(Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True, omit_defaults=True):
+class Timeouts(
+    Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True, omit_defaults=True
+):
     """How long to wait for a peer, in seconds; `timeouts = { connect = 10, dimse = "2 min" }`."""
 
     connect: Annotated[float | str, Meta(description="For the TCP connection and TLS.")] = 10.0
-    acse: Annotated[float | str, Meta(description="For the answer to an association request or release.")] = 30.0
+    acse: Annotated[float | str, Meta(description="For the answer to an association request or release.")] = (
+        30.0
+    )
     dimse: Annotated[float | str, Meta(description="For the next DIMSE message of an operation.")] = 60.0
     idle: Annotated[float | str, Meta(description="An association that is not used ends after this.")] = 300.0
 
@@ -35,7 +39,9 @@ class Tls(Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fiel
 
     cert: Annotated[str | None, Meta(description="Certificate (PEM file) that we show.")] = None
     key: Annotated[str | None, Meta(description="Its private key (PEM file).")] = None
-    ca: Annotated[str | None, Meta(description="Certificates (PEM file) that the peer's is checked with.")] = None
+    ca: Annotated[
+        str | None, Meta(description="Certificates (PEM file) that the peer's is checked with.")
+    ] = None
     verify: Annotated[bool, Meta(description="False: the peer's certificate is not checked.")] = True
     server_name: Annotated[
         str | None, Meta(description="The name in the peer's certificate, where it is not the host.")

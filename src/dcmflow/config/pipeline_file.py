@@ -1,6 +1,6 @@
 """The pipeline file: TOML that becomes a `Pipeline`, and back.
 
-Four tables hold the four kinds of stages (`[sources.NAME]`, `[filters.NAME]`, `[routers.NAME]`, `[sinks.NAME]`), which share one name
+Four tables hold the four kinds of stages (`[sources.NAME]`, `[filters.NAME]`, `[routers.NAME]`, `[sinks.NAME]`) in one name
 space. `type` chooses the stage and `from` wires it; everything else are the fields of that stage. Beside them stand `name`,
 `limits`, `[nodes.NAME]` and `[selectors]`.
 """
@@ -17,6 +17,7 @@ from dcmflow.config.document import Document, dotted
 from dcmflow.config.names import check_tables, read_nodes, read_selectors
 from dcmflow.config.node import Node
 from dcmflow.config.selectors import check_selectors
+from dcmflow.config.stages import stage_class
 from dcmflow.config.variables import expand, has_variable
 from dcmflow.config.wiring import Entry, check_graph, wire
 from dcmflow.config.write import dumps as dumps
@@ -24,8 +25,8 @@ from dcmflow.errors import ConfigError
 from dcmflow.flow.capacity import Limits
 from dcmflow.flow.graph import ON_ERROR_WORDS, suggest
 from dcmflow.flow.pipeline import Pipeline
-from dcmflow.flow.registry import registered, stage_type
-from dcmflow.flow.stage import KINDS, Stage
+from dcmflow.flow.registry import registered
+from dcmflow.flow.stage import KINDS
 
 if TYPE_CHECKING:
     from dcmflow.config.settings import Settings
@@ -137,7 +138,9 @@ def _limits(document: Document, environ: Mapping[str, str]) -> Limits:
     given = document.data.get("limits", {})
     if not isinstance(given, dict):
         raise document.error(
-            f"expected a table such as {{ instances = 512, memory = \"2 GiB\" }}, got {in_toml(given)}", (), "limits"
+            f'expected a table such as {{ instances = 512, memory = "2 GiB" }}, got {in_toml(given)}',
+            (),
+            "limits",
         )
     fields = expand(given, environ, document, ("limits",))
     return convert(fields, Limits, document, ("limits",), lax=has_variable(given))
@@ -184,7 +187,9 @@ def _check_stage_name(
     table = (f"{kind}s", name)
     if not isinstance(given, dict):
         raise document.error(
-            f"each {kind} is a table of its own: write [{kind}s.NAME], with type and the other keys below it", table[:1], (name,)
+            f"each {kind} is a table of its own: write [{kind}s.NAME], with type and the other keys below it",
+            table[:1],
+            (name,),
         )
     if not name.strip() or "." in name or name in ON_ERROR_WORDS:
         raise document.error(
@@ -208,20 +213,25 @@ def _stage(
     origin, type_name = fields.pop("from", None), fields.pop("type", None)
     if type_name is None:
         close = [key for key in fields if suggest(key, ["type"])]
-        hint = f"; did you mean 'type' by {close[0]!r}?" if close else f"; there are: {', '.join(registered(kind))}"
+        hint = (
+            f"; did you mean 'type' by {close[0]!r}?"
+            if close
+            else f"; there are: {', '.join(registered(kind))}"
+        )
         raise document.error(f"'type' is missing: which {kind} is it?{hint}", table, "type")
     if not isinstance(type_name, str):
         raise document.error(f"expected a text, got {in_toml(type_name)}", table, "type")
     if "name" in fields:
-        raise document.error(f"the name is {name!r}, from the header of the table: leave 'name' out", table, "name")
+        raise document.error(
+            f"the name is {name!r}, from the header of the table: leave 'name' out", table, "name"
+        )
     try:
-        found = stage_type(kind, type_name)
+        found = stage_class(kind, type_name)
     except ConfigError as error:
         problem = error.problem
         if type_name not in registered(kind) and ";" not in problem:
             problem += f"; there are: {', '.join(registered(kind))}"
         raise document.error(problem, table, "type") from error.__cause__
-    assert isinstance(found, type) and issubclass(found, Stage)
     fields["name"] = name
     stage = convert(
         fields, found, document, table, lax=has_variable(dict(given)), hide=("name",), also=("from", "type")

@@ -1,8 +1,8 @@
 """How people write a directory: a name of the settings, or a path with or without a layout at its end.
 
-    ./out                                     a path; the layout is left to whoever writes there
-    ~/scans/{PatientID}/{SeriesNumber:03d}.dcm   the layout begins with the first part that has a brace
-    research                                  a directory of the settings
+./out                                     a path; the layout is left to whoever writes there
+~/scans/{PatientID}/{SeriesNumber:03d}.dcm   the layout begins with the first part that has a brace
+research                                  a directory of the settings
 """
 
 from __future__ import annotations
@@ -25,12 +25,17 @@ if TYPE_CHECKING:
 _WINDOWS = re.compile(r"[A-Za-z]:(?:[\\/]|$)|\\\\")
 
 
-class Folder(Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True, omit_defaults=True):
+class Folder(
+    Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True, omit_defaults=True
+):
     """A directory with instances, and how files are laid out in it."""
 
-    path: Annotated[str, Meta(min_length=1, description="The directory; relative to the settings file, `~` is expanded.")]
+    path: Annotated[
+        str, Meta(min_length=1, description="The directory; relative to the settings file, `~` is expanded.")
+    ]
     layout: Annotated[
-        str | None, Meta(description="Template of the files below it, such as {PatientID}/{SOPInstanceUID}.dcm.")
+        str | None,
+        Meta(description="Template of the files below it, such as {PatientID}/{SOPInstanceUID}.dcm."),
     ] = None
 
     def __post_init__(self) -> None:
@@ -66,7 +71,9 @@ def parse_directory(text: str, settings: Settings | None = None, *, base: Path |
     if "\0" in text:
         raise ConfigError(f"{text!r} is no path: it has a NUL character")
     if os.name != "nt" and _WINDOWS.match(text):
-        raise ConfigError(f"{text!r} is a path of Windows, which means nothing here; write it with '/' from where it is mounted")
+        raise ConfigError(
+            f"{text!r} is a path of Windows, which means nothing here; write it with '/' from where it is mounted"
+        )
     path, layout = _split_layout(text)
     return Folder(path=str(absolute(path, base)), layout=layout)
 
@@ -101,7 +108,13 @@ def parse_place(text: str, settings: Settings | None = None) -> Node | Folder:
     dirs = settings.dirs if settings is not None else {}
     if text in nodes:
         return nodes[text]
-    if text in dirs or not text.strip() or re.search(r"[/\\{]", text) or text in (".", "..") or text.startswith("~"):
+    if (
+        text in dirs
+        or not text.strip()
+        or re.search(r"[/\\{]", text)
+        or text in (".", "..")
+        or text.startswith("~")
+    ):
         return parse_directory(text, settings)
     if re.search(r"[@:]", text):
         return parse_node(text, settings)

@@ -29,7 +29,9 @@ def selectors_of(stage: Stage) -> Iterator[tuple[tuple[str, ...], str]]:
             if isinstance(value, str):
                 yield (field.encode_name,), value
             elif isinstance(value, Mapping):
-                yield from (((field.encode_name, str(key)), text) for key, text in value.items() if key != "*")
+                yield from (
+                    ((field.encode_name, str(key)), text) for key, text in value.items() if key != "*"
+                )
 
 
 def _is_marked(kind: msgspec.inspect.Type) -> bool:

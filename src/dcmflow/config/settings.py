@@ -27,13 +27,21 @@ _TABLES = ("local", "nodes", "dirs", "selectors")
 _OF_ENVIRONMENT = {"DCMFLOW_AE_TITLE": "ae-title", "DCMFLOW_PORT": "port", "DCMFLOW_HOST": "host"}
 
 
-class Local(Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True, omit_defaults=True):
+class Local(
+    Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True, omit_defaults=True
+):
     """Who we are: `[local]`."""
 
-    ae_title: Annotated[str, Meta(description="Our AE title: calling on our associations, called on our port.")] = "DCMFLOW"
+    ae_title: Annotated[
+        str, Meta(description="Our AE title: calling on our associations, called on our port.")
+    ] = "DCMFLOW"
     port: Annotated[int, Meta(ge=1, le=65535, description="The port we listen on.")] = 11112
-    host: Annotated[str, Meta(min_length=1, description="The address we listen on; 0.0.0.0 is all of IPv4.")] = "0.0.0.0"
-    tls: Annotated[Tls | None, Meta(description="Speak TLS on our port; a `ca` asks for the client's certificate.")] = None
+    host: Annotated[
+        str, Meta(min_length=1, description="The address we listen on; 0.0.0.0 is all of IPv4.")
+    ] = "0.0.0.0"
+    tls: Annotated[
+        Tls | None, Meta(description="Speak TLS on our port; a `ca` asks for the client's certificate.")
+    ] = None
 
     def __post_init__(self) -> None:
         try:
@@ -86,7 +94,9 @@ class Settings(Struct, frozen=True, kw_only=True):
         """
         file, origin = settings_path(path, environ=environ)
         if origin == "default" and not _exists(file):
-            return cls.loads("", environ=environ, options=options, config_origin="default; there is no such file")
+            return cls.loads(
+                "", environ=environ, options=options, config_origin="default; there is no such file"
+            )
         return cls._of(Document.read(file, "settings file"), file, environ, options or {}, origin)
 
     @classmethod
@@ -101,7 +111,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     ) -> Settings:
         """Settings from the text of a settings file; `file` is where it is said to be from."""
         document = Document(text, os.fspath(file) if file is not None else None)
-        return cls._of(document, Path(file) if file is not None else None, environ or {}, options or {}, config_origin)
+        return cls._of(
+            document, Path(file) if file is not None else None, environ or {}, options or {}, config_origin
+        )
 
     @classmethod
     def _of(

@@ -18,7 +18,7 @@ _WIDTH = 100
 
 def key(name: str) -> str:
     """A key, quoted where it has to be."""
-    return name if _BARE_KEY.fullmatch(name) else string(name)
+    return name if _BARE_KEY.fullmatch(name) else _line(name)
 
 
 def string(text: str) -> str:
@@ -26,18 +26,26 @@ def string(text: str) -> str:
 
     Raises ConfigError for text that is no Unicode (a lone surrogate).
     """
+    if "\n" not in text.strip("\n") or _UNSAFE_IN_BLOCK.search(text):
+        return _line(text)
+    escaped = _valid(text).replace("\\", "\\\\").replace('"""', '""\\"')
+    if escaped.endswith('"'):
+        escaped = escaped[:-1] + '\\"'
+    return f'"""\n{escaped}"""'
+
+
+def _line(text: str) -> str:
+    if ("\\" in text or '"' in text) and "'" not in text and not _CONTROL.search(text):
+        return f"'{_valid(text)}'"
+    return json.dumps(_valid(text), ensure_ascii=False).replace("\x7f", "\\u007F")
+
+
+def _valid(text: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
         raise ConfigError(f"{text!r} cannot be written to a file: it is not valid Unicode") from None
-    if "\n" in text.strip("\n") and not _UNSAFE_IN_BLOCK.search(text):
-        escaped = text.replace("\\", "\\\\").replace('"""', '""\\"')
-        if escaped.endswith('"'):
-            escaped = escaped[:-1] + '\\"'
-        return f'"""\n{escaped}"""'
-    if ("\\" in text or '"' in text) and "'" not in text and not _CONTROL.search(text):
-        return f"'{text}'"
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")
+    return text
 
 
 def value(item: Any, *, where: str = "value") -> str:
@@ -60,13 +68,15 @@ def value(item: Any, *, where: str = "value") -> str:
         case Sequence():
             items = [_inline(part, where) for part in item]
             short = f"[{', '.join(items)}]"
-            return short if len(short) <= _WIDTH else "[\n" + "".join(f"    {text},\n" for text in items) + "]"
+            return (
+                short if len(short) <= _WIDTH else "[\n" + "".join(f"    {text},\n" for text in items) + "]"
+            )
     raise ConfigError(f"{item!r} of {where} cannot be written to a TOML file")
 
 
 def _inline(item: Any, where: str) -> str:
-    if isinstance(item, str) and "\n" in item:  # an inline table has to stay on one line
-        return json.dumps(item, ensure_ascii=False).replace("\x7f", "\\u007F")
+    if isinstance(item, str):
+        return _line(item)  # an inline table has to stay on one line
     if isinstance(item, (list, tuple)):
         return f"[{', '.join(_inline(part, where) for part in item)}]"
     return value(item, where=where)
@@ -90,4 +100,7 @@ def table(path: Sequence[str], content: Mapping[str, Any]) -> str:
 
 
 def _is_small(item: Mapping[str, Any], where: str) -> bool:
-    return not any(isinstance(v, str) and len(v) > 30 for v in item.values()) and len(value(item, where=where)) <= 60
+    return (
+        not any(isinstance(v, str) and len(v) > 30 for v in item.values())
+        and len(value(item, where=where)) <= 60
+    )

@@ -50,7 +50,7 @@ def _python_codec(term: str) -> str:
     import codecs
 
     try:
-        return term if codecs.lookup(term)._is_text_encoding else DEFAULT[0]  # type: ignore[attr-defined]
+        return term if codecs.lookup(term)._is_text_encoding else DEFAULT[0]
     except (LookupError, ValueError):
         return DEFAULT[0]
 
@@ -93,7 +93,13 @@ def encode(text: str, codecs: Codecs, *, person: bool = False) -> bytes:
     """
     if text.isascii():
         return text.encode("ascii")
-    if len(codecs) == 1 and codecs[0] not in ("shift_jis", "iso2022_jp", "iso2022_jp_2", "iso_ir_58", "euc_kr"):
+    if len(codecs) == 1 and codecs[0] not in (
+        "shift_jis",
+        "iso2022_jp",
+        "iso2022_jp_2",
+        "iso_ir_58",
+        "euc_kr",
+    ):
         return text.encode("ascii" if codecs == DEFAULT else codecs[0])
     return _extended(text, codecs, "^=\\" if person else "\\\r\n\t\f")
 

@@ -11,9 +11,7 @@ from dcmflow.dicom.payload import MemoryPayload, Payload, Piece
 from dcmflow.errors import DatasetError
 from dcmflow.units import format_size
 
-DEFLATED: Final = frozenset(
-    ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205")
-)
+DEFLATED: Final = frozenset(("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"))
 LIMIT: Final = 256 * 1024 * 1024  # of an inflated data set in memory
 _HEAD: Final = 64 * 1024
 _STEP: Final = 256 * 1024
@@ -109,10 +107,6 @@ class Inflated:
         return self._everything()[start:end]
 
 
-def _ignore(_tag: int, _position: int) -> None:
-    pass
-
-
 def verify(payload: Payload) -> None:
     """Walk the elements of a deflated data set in bounded memory.
 
@@ -132,18 +126,20 @@ def verify(payload: Payload) -> None:
         if encoding is None:
             encoding = found_encoding(window, 0, len(window), EXPLICIT)
         try:
-            position = scan(window, 0, len(window), encoding, _ignore)
+            position = scan(window, 0, len(window), encoding, {}, [])
             wanted = 0
         except Incomplete as error:
             position = error.position
             wanted = 2 * (len(window) - position)
             if wanted > LIMIT:
-                raise DatasetError(f"an element of undefined length has more than {format_size(LIMIT)}") from error
+                raise DatasetError(
+                    f"an element of undefined length has more than {format_size(LIMIT)}"
+                ) from error
         skip = max(0, position - len(window))
         del window[:position]
     if skip:
         raise Incomplete(f"the last element runs {skip} bytes past the end of the data set")
     if any(window):
-        position = scan(window, 0, len(window), encoding or EXPLICIT, _ignore)
+        position = scan(window, 0, len(window), encoding or EXPLICIT, {}, [])
         if position > len(window) or any(window[position:]):
             raise Incomplete("the data set ends inside an element")

@@ -34,13 +34,36 @@ def _code(vr: str) -> int:
     return ord(vr[0]) | ord(vr[1]) << 8
 
 
-_SHORT_VRS = "AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split()
-_LONG_VRS = "OB OD OF OL OV OW SQ SV UC UN UR UT UV".split()
+_SHORT_VRS: Final = [
+    "AE",
+    "AS",
+    "AT",
+    "CS",
+    "DA",
+    "DS",
+    "DT",
+    "FL",
+    "FD",
+    "IS",
+    "LO",
+    "LT",
+    "PN",
+    "SH",
+    "SL",
+    "SS",
+    "ST",
+    "TM",
+    "UI",
+    "UL",
+    "US",
+]
+_LONG_VRS = ["OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"]
 _SHORT = frozenset(map(_code, _SHORT_VRS))  # PS3.5 7.1.2: length of 16 bits
 _LONG = frozenset(map(_code, _LONG_VRS))  # two reserved bytes, length of 32 bits
-_NAMES = {_code(vr): vr for vr in (*_SHORT_VRS, *_LONG_VRS)}
+_NAMES: Final = {_code(vr): vr for vr in (*_SHORT_VRS, *_LONG_VRS)}
 _SQ, _UN = _code("SQ"), _code("UN")
 LONG_VRS: Final = frozenset(_LONG_VRS)
+SHORT_NAMES: Final = {_code(vr): vr for vr in _SHORT_VRS}
 
 
 class Incomplete(DatasetError):
@@ -67,7 +90,9 @@ class Encoding:
         self.pair: Callable[[Any, int], tuple[Any, ...]] = Struct("<II").unpack_from if little else _pair_big
 
     def __repr__(self) -> str:
-        return f"<{'explicit' if self.explicit else 'implicit'} VR {'little' if self.little else 'big'} endian>"
+        return (
+            f"<{'explicit' if self.explicit else 'implicit'} VR {'little' if self.little else 'big'} endian>"
+        )
 
 
 _HEAD_BIG = Struct(">HHHH").unpack_from
@@ -129,22 +154,22 @@ def scan(
     position: int,
     end: int,
     encoding: Encoding,
-    note: Callable[[int, int], object],
-    base: int = 0,
+    index: dict[int, int],
+    repeats: list[tuple[int, int]],
     stop: int = -1,
 ) -> int:
-    """Walk on from `position` and tell `note` where each element begins.
+    """Walk on from `position` and note in `index` where each element begins (raw tag to position).
 
     Args:
-        note: called with the raw tag and base + position; `dict.setdefault` makes an index of it.
+        repeats: gets (raw tag, position) of elements whose tag is in the index already; the first counts.
         stop: the raw tag to stop at, after noting it; -1 walks to the end.
 
     Returns:
         The position of the stop element, or behind the last element; more than `end` when its value runs out of the
-        buffer, less when too few bytes for a header are left.
+        buffer, less when an item delimiter or too few bytes for a header are left.
 
     Raises:
-        Incomplete: an undefined length does not end in this buffer.
+        Incomplete: an undefined length does not end in this buffer. What comes before is in the index.
         DatasetError: bytes that cannot be elements.
     """
     last = end - 8
@@ -152,35 +177,38 @@ def scan(
         head, short = encoding.head, _SHORT
         while position <= last:
             raw, vr, length = head(buffer, position)
-            if raw == ITEM_END:
-                return position
-            note(raw, base + position)
-            if raw == stop:
-                return position
             if vr in short:
+                if raw not in index:
+                    index[raw] = position
+                elif index[raw] != position:
+                    repeats.append((raw, position))
+                if raw == stop:
+                    return position
                 position += length + 8
-            else:
-                position = _after(buffer, position, end, encoding)
-        return position
-    if encoding is IMPLICIT:
-        pair = encoding.pair
-        while position <= last:
-            raw, length = pair(buffer, position)
+                continue
             if raw == ITEM_END:
                 return position
-            note(raw, base + position)
+            if index.setdefault(raw, position) != position:
+                repeats.append((raw, position))
             if raw == stop:
                 return position
-            if length != UNDEFINED:
-                position += length + 8
-            else:
-                position = _after(buffer, position, end, encoding)
+            position = _after(buffer, position, end, encoding)
         return position
-    for element in walk(buffer, position, end, encoding):
-        note(swap(element.tag), base + element.start)
-        if swap(element.tag) == stop:
-            return element.start
-        position = element.end
+    pair, implicit = encoding.pair, not encoding.explicit
+    while position <= last:
+        raw, length = pair(buffer, position)
+        if raw == ITEM_END:
+            return position
+        if raw not in index:
+            index[raw] = position
+        elif index[raw] != position:
+            repeats.append((raw, position))
+        if raw == stop:
+            return position
+        if implicit and length != UNDEFINED:
+            position += length + 8
+        else:
+            position = _after(buffer, position, end, encoding)
     return position
 
 
@@ -255,7 +283,9 @@ def _skip_items(buffer: Buffer, position: int, end: int, encoding: Encoding, dep
             return position
         else:
             raise DatasetError(f"found {_shown(raw)} where an item or the end of a sequence belongs")
-    raise Incomplete("the data set ends inside a sequence or encapsulated value of undefined length", position)
+    raise Incomplete(
+        "the data set ends inside a sequence or encapsulated value of undefined length", position
+    )
 
 
 def _skip_data_set(buffer: Buffer, position: int, end: int, outer: Encoding, depth: int) -> int:
@@ -330,12 +360,10 @@ def element_at(buffer: Buffer, position: int, end: int, encoding: Encoding) -> E
         following = value + length
     if following > end:
         raise Incomplete(
-            f"({tag >> 16:04X},{tag & 0xFFFF:04X}) says it has {length} bytes, {max(0, end - value)} are left", position
+            f"({tag >> 16:04X},{tag & 0xFFFF:04X}) says it has {length} bytes, {max(0, end - value)} are left",
+            position,
         )
-    if vr and vr not in _NAMES:
-        name = chr(vr & 0xFF) + chr(vr >> 8)
-    else:
-        name = _NAMES.get(vr, "")
+    name = chr(vr & 255) + chr(vr >> 8) if vr and vr not in _NAMES else _NAMES.get(vr, "")
     return Element(tag, name, position, value, following - value, following, undefined)
 
 

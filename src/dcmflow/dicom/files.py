@@ -97,7 +97,9 @@ def parse_dataset(segments: Iterable[Buffer], deflated: bool, payload: Payload) 
     if deflated:  # pydicom inflates without a limit
         parsed = part10.split(meta)
         syntax = parsed.transfer_syntax_uid
-        meta = part10.build_meta(parsed.sop_class_uid, parsed.sop_instance_uid, part10.EXPLICIT_VR_LITTLE_ENDIAN)
+        meta = part10.build_meta(
+            parsed.sop_class_uid, parsed.sop_instance_uid, part10.EXPLICIT_VR_LITTLE_ENDIAN
+        )
         rest = [deflate.inflated(payload)]
     try:
         ds = dcmread(BytesIO(b"".join([meta, *rest])), force=True)
@@ -129,7 +131,10 @@ def encode_dataset(ds: Dataset, syntax: str) -> dict[str, Any]:
         named = part10.IMPLICIT_VR_LITTLE_ENDIAN if implicit else part10.EXPLICIT_VR_LITTLE_ENDIAN
         named = part10.EXPLICIT_VR_BIG_ENDIAN if little is False else named
     encoding = encoding_of(named)
-    uids = [str(ds.get(keyword) or getattr(meta, "MediaStorage" + keyword, "")) for keyword in ("SOPClassUID", "SOPInstanceUID")]
+    uids = [
+        str(ds.get(keyword) or getattr(meta, "MediaStorage" + keyword, ""))
+        for keyword in ("SOPClassUID", "SOPInstanceUID")
+    ]
     for uid, what in zip(uids, ("SOP Class UID", "SOP Instance UID"), strict=True):
         if not uid:
             raise DatasetError(f"the data set has no {what}")
@@ -138,7 +143,9 @@ def encode_dataset(ds: Dataset, syntax: str) -> dict[str, Any]:
     try:
         if "PixelData" in ds:
             syntax_uid = UID(named)
-            compressed = not syntax_uid.is_private and syntax_uid.is_transfer_syntax and syntax_uid.is_encapsulated
+            compressed = (
+                not syntax_uid.is_private and syntax_uid.is_transfer_syntax and syntax_uid.is_encapsulated
+            )
             if compressed:
                 ds["PixelData"].is_undefined_length = True
         write_dataset(buffer, cast("Any", ds)[0x00030000:])

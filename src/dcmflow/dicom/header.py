@@ -14,11 +14,15 @@ said in `dcmflow.dicom.values`; a sequence is a list of headers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import lru_cache
 from typing import Any, Final, Protocol, final
 
 from dcmflow.dicom import charset, tags, values
 from dcmflow.dicom.charset import Codecs
 from dcmflow.dicom.elements import (
+    EXPLICIT,
+    SHORT_NAMES,
     Buffer,
     Element,
     Encoding,
@@ -30,6 +34,7 @@ from dcmflow.dicom.elements import (
     swap,
 )
 from dcmflow.dicom.payload import MemoryPayload, Piece
+from dcmflow.dicom.tags import Leaf
 from dcmflow.errors import DatasetError
 
 _CHARACTER_SET: Final = 0x00080005
@@ -37,6 +42,13 @@ _PIXEL_REPRESENTATION: Final = 0x00280103
 _LUT_DESCRIPTORS: Final = frozenset((0x00281101, 0x00281102, 0x00281103, 0x00283002))
 _CACHED: Final = 16 * 1024  # bytes of a bulk value worth keeping
 _ABSENT: Final = object()
+
+
+@lru_cache(maxsize=4096)
+def _raw(key: str | int) -> int:
+    """The raw tag of a key that needs no way; -1 for a path or a private element by creator."""
+    path = tags.parse(key)
+    return -1 if path.steps or path.leaf.creator else swap(path.leaf.tag)
 
 
 class Source(Protocol):
@@ -63,10 +75,22 @@ class Header(Mapping[str | int, Any]):
         parent: the header around an item; its character sets hold here too (PS3.5 7.5.3).
     """
 
-    __slots__ = ("_at", "_codecs", "_data", "_done", "_encoding", "_expected", "_index", "_parent", "_problem", "_source", "_values")
+    __slots__ = (
+        "_at",
+        "_codecs",
+        "_data",
+        "_done",
+        "_encoding",
+        "_expected",
+        "_index",
+        "_parent",
+        "_problem",
+        "_values",
+        "source",
+    )
 
     def __init__(self, source: Source, encoding: Encoding, *, parent: Header | None = None) -> None:
-        self._source = source
+        self.source = source
         self._expected = encoding
         self._encoding: Encoding | None = None
         self._parent = parent
@@ -81,13 +105,11 @@ class Header(Mapping[str | int, Any]):
     # -- looking up
 
     def __getitem__(self, key: str | int) -> Any:
-        try:
-            return self._values[key]
-        except KeyError:
-            pass
-        value = self._lookup(key)
+        value = self._values.get(key, _ABSENT)
         if value is _ABSENT:
-            raise KeyError(key)
+            value = self._lookup(key)
+            if value is _ABSENT:
+                raise KeyError(key)
         return value
 
     def get(self, key: str | int, default: Any = None) -> Any:
@@ -97,11 +119,9 @@ class Header(Mapping[str | int, Any]):
             UnknownKeyword: `key` names no element.
             DatasetError: the bytes are broken before it, or its value is.
         """
-        try:
-            return self._values[key]
-        except KeyError:
-            pass
-        value = self._lookup(key)
+        value = self._values.get(key, _ABSENT)
+        if value is _ABSENT:
+            value = self._lookup(key)
         return default if value is _ABSENT else value
 
     def __contains__(self, key: object) -> bool:
@@ -122,8 +142,8 @@ class Header(Mapping[str | int, Any]):
         if found is None:
             return default
         header, tag = found
-        element, data = header._element(tag)
-        vr = header._vr(element)
+        element, data = header.located(tag)
+        vr = header.vr_of(element)
         if vr in ("IS", "DS"):
             return bytes(data).decode("latin-1").strip(" \0")
         value = header[tag]
@@ -138,7 +158,7 @@ class Header(Mapping[str | int, Any]):
             KeyError: the element is absent.
         """
         header, tag = self._existing(key)
-        return header._vr(header._element(tag)[0])
+        return header.vr_of(header.located(tag)[0])
 
     def raw(self, key: str | int) -> Buffer:
         """The encoded value of an element, padding included, the delimiter behind an undefined length not.
@@ -147,7 +167,7 @@ class Header(Mapping[str | int, Any]):
             KeyError: the element is absent.
         """
         header, tag = self._existing(key)
-        element, data = header._element(tag)
+        element, data = header.located(tag)
         return data[:-8] if element.undefined else data
 
     def element(self, key: str | int) -> Element:
@@ -157,7 +177,7 @@ class Header(Mapping[str | int, Any]):
             KeyError: the element is absent.
         """
         header, tag = self._existing(key)
-        return header._element(tag)[0]
+        return header.located(tag)[0]
 
     def tags(self) -> tuple[int, ...]:
         """All tags, ascending.
@@ -188,23 +208,15 @@ class Header(Mapping[str | int, Any]):
         return found
 
     def _lookup(self, key: str | int) -> Any:
-        path = tags.parse(key)
-        if not path.steps and not path.leaf.creator:
-            header, tag = self, path.leaf.tag
-            if not self._find(tag):
-                return _ABSENT
-        else:
+        raw = _raw(key)
+        if raw < 0:
             found = self._locate(key)
-            if found is None:
-                return _ABSENT
-            header, tag = found
-        if header is not self:
-            return header[tag]
-        value = self._values.get(tag, _ABSENT)
-        if value is _ABSENT:
-            value = self._decode(tag)
+            return _ABSENT if found is None else found[0][found[1]]
+        if raw not in self._index and not self._find_raw(raw):
+            return _ABSENT
+        value = self._decode(raw)
         if not (isinstance(value, (bytes, memoryview)) and len(value) > _CACHED):
-            self._values[key] = self._values[tag] = value
+            self._values[key] = value
         return value
 
     def _locate(self, key: str | int) -> tuple[Header, int] | None:
@@ -212,18 +224,18 @@ class Header(Mapping[str | int, Any]):
         path = tags.parse(key)
         header = self
         for leaf, number in path.steps:
-            tag = header._tag(leaf)
+            tag = header.resolve(leaf)
             if tag is None or not header._find(tag):
                 return None
             sequence = header[tag]
             if not isinstance(sequence, list) or number >= len(sequence):
                 return None
             header = sequence[number]
-        tag = header._tag(path.leaf)
+        tag = header.resolve(path.leaf)
         return (header, tag) if tag is not None and header._find(tag) else None
 
-    def _tag(self, leaf: tags.Leaf) -> int | None:
-        """The tag of a leaf here: private elements live in the block that their creator reserved (PS3.5 7.8.1)."""
+    def resolve(self, leaf: Leaf) -> int | None:
+        """The tag of a leaf in this data set, None when its creator reserved no block here (PS3.5 7.8.1)."""
         if not leaf.creator:
             return leaf.tag
         group = leaf.tag & 0xFFFF0000
@@ -236,14 +248,16 @@ class Header(Mapping[str | int, Any]):
         return str(self[tag]).strip() if self._find(tag) else ""
 
     def _find(self, tag: int) -> bool:
-        raw = swap(tag)
+        return self._find_raw(swap(tag))
+
+    def _find_raw(self, raw: int) -> bool:
         if raw in self._index:
             return True
         if not self._done:
             self._walk(raw)
             if raw in self._index:
                 return True
-        if self._problem is not None and not self._passed(tag):
+        if self._problem is not None and not self._passed(swap(raw)):
             raise self._problem
         return False
 
@@ -257,14 +271,20 @@ class Header(Mapping[str | int, Any]):
         if self._done:
             return
         index = self._index
-        for data, base, whole in self._source.pieces(self._at):
+        if self._encoding is not None and self._at < len(self._data):
+            # without detours; broken bytes are met again below, where it is known whether there is more
+            with suppress(DatasetError):
+                self._at = scan(self._data, self._at, len(self._data), self._encoding, index, [], stop)
+            if stop in index:
+                return
+        for data, base, whole in self.source.pieces(self._at):
             at, end = self._at - base, len(data)
             if self._encoding is None:
                 self._encoding = found_encoding(data, at, end, self._expected)
-                if isinstance(data, bytes) or isinstance(self._source, MemoryPayload):
+                if isinstance(data, bytes) or isinstance(self.source, MemoryPayload):
                     self._data = data  # anything else would keep a file mapped
             try:
-                position = scan(data, at, end, self._encoding, index.setdefault, base, stop)
+                position = self._scan(data, at, end, base, stop)
             except Incomplete as error:
                 self._at = base + error.position
                 if not whole:
@@ -278,15 +298,28 @@ class Header(Mapping[str | int, Any]):
             if stop in index:
                 return
             if whole and position > end:
-                self._problem = Incomplete(f"the last element runs {position - end} bytes past the end of the data set")
+                self._problem = Incomplete(
+                    f"the last element runs {position - end} bytes past the end of the data set"
+                )
                 break
             if whole:
                 self._at = base + end
         self._done = True
 
+    def _scan(self, data: Buffer, at: int, end: int, base: int, stop: int) -> int:
+        encoding = self._encoding or self._expected
+        if not base:
+            return scan(data, at, end, encoding, self._index, [], stop)
+        index: dict[int, int] = {}
+        try:
+            return scan(data, at, end, encoding, index, [], stop)
+        finally:
+            for raw, position in index.items():
+                self._index.setdefault(raw, base + position)
+
     # -- decoding
 
-    def _element(self, tag: int) -> tuple[Element, Buffer]:
+    def located(self, tag: int) -> tuple[Element, Buffer]:
         """Where the element is, relative to anything, and its value."""
         position = self._index[swap(tag)]
         encoding = self._encoding or self._expected
@@ -297,7 +330,7 @@ class Header(Mapping[str | int, Any]):
                 return element, data[element.value : element.end]
             except Incomplete:
                 pass
-        for data, base, whole in self._source.pieces(position):
+        for data, base, whole in self.source.pieces(position):
             if position - base >= len(data):
                 continue
             try:
@@ -306,12 +339,13 @@ class Header(Mapping[str | int, Any]):
                 if whole:
                     raise
                 continue
-            if isinstance(self._source, MemoryPayload):
+            if isinstance(self.source, MemoryPayload):
                 return element, data[element.value : element.end]
-            return element, self._source.read(base + element.value, base + element.end)
+            return element, self.source.read(base + element.value, base + element.end)
         raise Incomplete(f"{tags.name(tag)} is not there any more", position)
 
-    def _vr(self, element: Element) -> str:
+    def vr_of(self, element: Element) -> str:
+        """The value representation of an element of this data set."""
         tag, vr = element.tag, element.vr
         if vr == "UN":
             if element.undefined:
@@ -331,7 +365,7 @@ class Header(Mapping[str | int, Any]):
     def _resolved(self, element: Element, vr: str) -> str:
         """One VR where the dictionary leaves a choice (PS3.5 A.1, PS3.6)."""
         if vr == "US or SS":
-            return "SS" if self._signed() else "US"
+            return "SS" if self.signed() else "US"
         if element.tag == 0x00283006:  # LUTData
             descriptor = self.get(0x00283002)
             return "US" if isinstance(descriptor, tuple) and descriptor[0] == 1 else "OW"
@@ -339,7 +373,8 @@ class Header(Mapping[str | int, Any]):
             return "OB"
         return "OW"
 
-    def _signed(self) -> bool:
+    def signed(self) -> bool:
+        """What Pixel Representation says here, or in the nearest data set around; it decides between US and SS."""
         header: Header | None = self
         while header is not None:
             found = header.get(_PIXEL_REPRESENTATION)
@@ -348,25 +383,35 @@ class Header(Mapping[str | int, Any]):
             header = header._parent
         return False
 
-    def _decode(self, tag: int) -> Any:
-        element, data = self._element(tag)
-        vr = self._vr(element)
+    def _decode(self, raw_tag: int) -> Any:
+        if self._encoding is EXPLICIT:
+            position, data = self._index[raw_tag], self._data
+            if position + 8 <= len(data):  # the common case, without detours
+                _raw, code, length = EXPLICIT.head(data, position)
+                name = SHORT_NAMES.get(code)
+                position += 8
+                if name is not None and position + length <= len(data):
+                    return self._decoded(raw_tag, name, bytes(data[position : position + length]))
+        tag = swap(raw_tag)
+        element, data = self.located(tag)
+        vr = self.vr_of(element)
         if vr == "SQ":
             return self._sequence(element, data)
         if element.undefined:
             data = data[:-8]
         if vr in values.BULK_VRS:
             return data if len(data) else None
+        return self._decoded(raw_tag, vr, bytes(data))
+
+    def _decoded(self, raw_tag: int, vr: str, data: bytes) -> Any:
         codecs = charset.DEFAULT
-        raw = bytes(data)
-        if vr in values.CHARSET_VRS and not (raw.isascii() and b"\x1b" not in raw):
+        if vr in values.CHARSET_VRS and not (data.isascii() and b"\x1b" not in data):
             codecs = self.codecs
-        encoding = self._encoding or self._expected
         try:
-            value = values.decode(vr, raw, codecs, encoding.order)
+            value = values.decode(vr, data, codecs, (self._encoding or self._expected).order)
         except DatasetError as error:
-            raise DatasetError(f"{tags.name(tag)}: {error}") from None
-        if tag in _LUT_DESCRIPTORS and isinstance(value, tuple) and value[0] < 0:
+            raise DatasetError(f"{tags.name(swap(raw_tag))}: {error}") from None
+        if isinstance(value, tuple) and swap(raw_tag) in _LUT_DESCRIPTORS and value[0] < 0:
             return (value[0] + 0x10000, *value[1:])  # the first is always unsigned, PS3.3 C.7.6.3.1.5
         return value
 
@@ -382,7 +427,7 @@ class Header(Mapping[str | int, Any]):
         """The Python codecs of Specific Character Set, inherited from around where this item has none."""
         if self._codecs is None:
             if self._find(_CHARACTER_SET):
-                raw = bytes(self._element(_CHARACTER_SET)[1]).decode("latin-1")
+                raw = bytes(self.located(_CHARACTER_SET)[1]).decode("latin-1")
                 terms = tuple(term.strip(" \0") for term in raw.split("\\")) if raw.strip(" \0") else ()
                 self._codecs = charset.codecs_for(terms)
             else:

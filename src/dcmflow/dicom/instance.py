@@ -49,6 +49,17 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
 _NOWHERE: Final = Origin()
 _NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
+_NOTHING: Final[Mapping[Any, Any]] = MappingProxyType({})
+
+
+def _at(origin: Origin, path: str) -> Origin:
+    if origin is _NOWHERE:
+        return Origin(path=path)
+    return origin if origin.path else msgspec.structs.replace(origin, path=path)
+
+
+def _one(uid: Any) -> str:
+    return uid if isinstance(uid, str) else str(uid[0]) if isinstance(uid, tuple) else ""
 
 
 @final
@@ -62,7 +73,15 @@ class Instance:
         labels: notes for later stages.
     """
 
-    __slots__ = ("_header", "labels", "origin", "payload", "sop_class_uid", "sop_instance_uid", "transfer_syntax_uid")
+    __slots__ = (
+        "_header",
+        "labels",
+        "origin",
+        "payload",
+        "sop_class_uid",
+        "sop_instance_uid",
+        "transfer_syntax_uid",
+    )
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -102,7 +121,7 @@ class Instance:
     @property
     def header(self) -> Header:
         """The elements, found and decoded on demand (see `dcmflow.dicom.header`)."""
-        header: Header | None = self._header  # type: ignore[attr-defined,has-type]
+        header: Header | None = self._header  # type: ignore[attr-defined]
         if header is None:
             header = Header(self._source(), self._encoding())
             object.__setattr__(self, "_header", header)
@@ -142,7 +161,7 @@ class Instance:
         }
         other = Instance(**fields)
         if other.payload is self.payload:
-            object.__setattr__(other, "_header", self._header)  # type: ignore[attr-defined,has-type]
+            object.__setattr__(other, "_header", self._header)  # type: ignore[attr-defined]
         return other
 
     def with_labels(self, **labels: str) -> Instance:
@@ -154,7 +173,9 @@ class Instance:
         return self._with(origin=msgspec.structs.replace(self.origin, **changes))
 
     def with_elements(
-        self, set: Mapping[str | int, Any] = _NO_LABELS, remove: Iterable[str | int] = ()  # type: ignore[assignment]
+        self,
+        set: Mapping[Any, Any] = _NOTHING,
+        remove: Iterable[str | int] = (),
     ) -> Instance:
         """An instance with some elements set and others removed; everything else keeps its bytes.
 
@@ -197,8 +218,8 @@ class Instance:
             return self
         after = Header(changed, self._encoding())
         uids = {
-            "sop_class_uid": after.text(0x00080016) or self.sop_class_uid,
-            "sop_instance_uid": after.text(0x00080018) or self.sop_instance_uid,
+            "sop_class_uid": _one(after.get(0x00080016)) or self.sop_class_uid,
+            "sop_instance_uid": _one(after.get(0x00080018)) or self.sop_instance_uid,
         }
         if self._deflated:
             assert isinstance(changed, MemoryPayload)
@@ -298,7 +319,7 @@ class Instance:
         path = os.fspath(path)
         try:
             meta, payload = files.open_payload(path, memory_limit)
-            return cls._identified(meta, payload, msgspec.structs.replace(origin, path=origin.path or path))
+            return cls._identified(meta, payload, _at(origin, path))
         except DatasetError as error:
             raise files.at(path, error) from error
 
@@ -321,11 +342,13 @@ class Instance:
     @classmethod
     def _identified(cls, meta: part10.Meta, payload: Payload, origin: Origin) -> Instance:
         syntax, header = files.examine(meta, payload)
-        sop_class = header.text(0x00080016) or meta.sop_class_uid
-        sop_instance = header.text(0x00080018) or meta.sop_instance_uid
+        sop_class = _one(header.get(0x00080016)) or meta.sop_class_uid
+        sop_instance = _one(header.get(0x00080018)) or meta.sop_instance_uid
         if not sop_class or not sop_instance:
             missing = "SOP Class UID" if not sop_class else "SOP Instance UID"
-            raise DatasetError(f"the data set has no {missing}, and File Meta Information does not name it either")
+            raise DatasetError(
+                f"the data set has no {missing}, and File Meta Information does not name it either"
+            )
         instance = cls(sop_class, sop_instance, syntax, payload, origin=origin)
         object.__setattr__(instance, "_header", header)
         return instance

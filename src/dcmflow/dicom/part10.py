@@ -11,6 +11,7 @@ from dcmflow.dicom.elements import (
     EXPLICIT,
     EXPLICIT_BIG,
     IMPLICIT,
+    SHORT_NAMES,
     Buffer,
     Encoding,
     Incomplete,
@@ -64,7 +65,9 @@ def build_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: s
         DatasetError: one of the UIDs is empty or not ASCII.
     """
     if not (sop_class_uid and sop_instance_uid and transfer_syntax_uid):
-        raise DatasetError("a DICOM file needs SOP Class UID, SOP Instance UID and Transfer Syntax UID; one is empty")
+        raise DatasetError(
+            "a DICOM file needs SOP Class UID, SOP Instance UID and Transfer Syntax UID; one is empty"
+        )
     before, after = _constant(sop_class_uid, transfer_syntax_uid)
     body = before + _uid(0x0003, sop_instance_uid) + after
     return b"".join((b"\0" * 128, b"DICM", _element(0x0000, "UL", pack("<I", len(body))), body))
@@ -101,29 +104,57 @@ def split(data: Buffer) -> Meta:
         return _meta(data, 132)
     if data[:4] == b"DICM":
         return _meta(data, 4)
-    if len(data) > 8 and data[:2] == b"\2\0" and data[3] == 0 and bytes(data[4:6]) in (b"UL", b"OB", b"UI", b"SH"):
+    if (
+        len(data) > 8
+        and data[:2] == b"\2\0"
+        and data[3] == 0
+        and bytes(data[4:6]) in (b"UL", b"OB", b"UI", b"SH")
+    ):
         return _meta(data, 0)
     _recognise(data)
     return Meta("", "", "", 0)
 
 
 def _meta(data: Buffer, position: int) -> Meta:
-    found: dict[int, str] = {}
+    sop_class = sop_instance = syntax = ""
     start, end = position, len(data)
     encoding = found_encoding(data, position, end, EXPLICIT)
-    while position + 8 <= end and data[position] == 2 and data[position + 1] == 0:
-        try:
-            element = element_at(data, position, end, encoding)
-        except Incomplete as error:
-            raise Incomplete(f"the File Meta Information ends early: {error}", position) from None
-        if element.tag in (0x00020002, 0x00020003, 0x00020010):
-            found[element.tag] = bytes(data[element.value : element.end]).decode("latin-1").strip(" \0")
-        position = element.end
-    if position + 8 > end and position < end:
+    head, last = encoding.head, end - 8
+    explicit = encoding is EXPLICIT
+    while position <= last:
+        raw, vr, length = head(data, position)
+        if raw & 0xFFFF != 2:
+            break
+        value = position + 8
+        if not explicit or vr not in SHORT_NAMES:
+            try:
+                element = element_at(data, position, end, encoding)
+            except Incomplete as error:
+                raise Incomplete(f"the File Meta Information ends early: {error}", position) from None
+            value, length = element.value, element.length
+        position = value + length
+        if raw == _CLASS_AT:
+            sop_class = _text(data[value:position])
+        elif raw == _INSTANCE_AT:
+            sop_instance = _text(data[value:position])
+        elif raw == _SYNTAX_AT:
+            syntax = _text(data[value:position])
+    if position > last and position != end:
         raise Incomplete("the file ends inside an element", position)
     if position == start == end:
         raise Incomplete("nothing follows the preamble", position)
-    return Meta(found.get(0x00020002, ""), found.get(0x00020003, ""), found.get(0x00020010, ""), position)
+    return Meta(sop_class, sop_instance, syntax, position)
+
+
+_CLASS_AT, _INSTANCE_AT, _SYNTAX_AT = (
+    0x00020002,
+    0x00030002,
+    0x00100002,
+)  # (0002,0002) (0002,0003) (0002,0010)
+
+
+def _text(data: Buffer) -> str:
+    return str(data, "latin-1").strip(" \0")
 
 
 def _recognise(data: Buffer) -> None:
@@ -136,7 +167,7 @@ def _recognise(data: Buffer) -> None:
     if encoding is not None:
         index: dict[int, int] = {}
         try:
-            scan(data, 0, len(data), encoding, index.setdefault, 0, swap(_SOP_CLASS))
+            scan(data, 0, len(data), encoding, index, [], swap(_SOP_CLASS))
         except DatasetError:
             index = {} if len(index) < 3 else index
         seen = [swap(raw) for raw in index]

@@ -56,8 +56,13 @@ class MemoryPayload:
     size: int
 
     def __init__(self, *segments: Buffer) -> None:
-        self._segments: tuple[Buffer, ...] = tuple(s for s in segments if len(s)) or (b"",)
-        self._bases: list[int] = []
+        self._segments: tuple[Buffer, ...]
+        self._bases: list[int]
+        if len(segments) == 1:
+            self._segments, self._bases, self.size = segments, [0], len(segments[0])
+            return
+        self._segments = tuple(s for s in segments if len(s)) or (b"",)
+        self._bases = []
         size = 0
         for segment in self._segments:
             self._bases.append(size)
@@ -79,6 +84,11 @@ class MemoryPayload:
 
     def pieces(self, position: int = 0) -> Iterator[Piece]:
         """Contiguous runs from the one that holds `position` to the end."""
+        if len(self._bases) == 1:
+            return iter((Piece(self._segments[0], 0, True),))
+        return self._pieces(position)
+
+    def _pieces(self, position: int) -> Iterator[Piece]:
         first = max(0, bisect_right(self._bases, position) - 1)
         for number in range(first, len(self._segments)):
             yield Piece(self._segments[number], self._bases[number], True)
@@ -88,8 +98,15 @@ class MemoryPayload:
         number = max(0, bisect_right(self._bases, start) - 1)
         segment, base = self._segments[number], self._bases[number]
         if end - base <= len(segment):
-            return segment[start - base : end - base] if end - start < KEEP else memoryview(segment)[start - base : end - base]
-        return b"".join(memoryview(s)[max(0, start - b) : max(0, end - b)] for s, b in zip(self._segments, self._bases, strict=True))
+            return (
+                segment[start - base : end - base]
+                if end - start < KEEP
+                else memoryview(segment)[start - base : end - base]
+            )
+        return b"".join(
+            memoryview(s)[max(0, start - b) : max(0, end - b)]
+            for s, b in zip(self._segments, self._bases, strict=True)
+        )
 
     def spliced(self, replacements: Sequence[Replacement]) -> MemoryPayload:
         """The data set with stretches replaced; untouched bytes are shared or, where short, copied.
@@ -99,7 +116,8 @@ class MemoryPayload:
         """
         return MemoryPayload(*_splice(self, replacements))
 
-    def _share(self, start: int, end: int) -> list[Buffer]:
+    def shared(self, start: int, end: int) -> list[Buffer]:
+        """A stretch as slices of the segments."""
         return [
             memoryview(segment)[max(0, start - base) : end - base]
             for segment, base in zip(self._segments, self._bases, strict=True)
@@ -168,7 +186,9 @@ class FilePayload:
             raise self._unreadable(error) from error
         if signature(os.fstat(descriptor)) != self._signature:
             os.close(descriptor)
-            raise DatasetError(f"{self.path} was changed or replaced after its instance was read; read it again")
+            raise DatasetError(
+                f"{self.path} was changed or replaced after its instance was read; read it again"
+            )
         return descriptor
 
     @property
@@ -182,7 +202,9 @@ class FilePayload:
         Raises:
             DatasetError: the file is gone or is not the same any more.
         """
-        return [p if isinstance(p, bytes) else self._map()[p.offset : p.offset + p.length] for p in self._parts]
+        return [
+            p if isinstance(p, bytes) else self._map()[p.offset : p.offset + p.length] for p in self._parts
+        ]
 
     def _map(self) -> memoryview:
         mapping = self._mapping() if self._mapping is not None else None
@@ -262,12 +284,15 @@ class FilePayload:
         """As `MemoryPayload.spliced`: long untouched stretches stay regions of the file."""
         return FilePayload(self.path, _splice(self, replacements), signature=self._signature)
 
-    def _share(self, start: int, end: int) -> list[bytes | Region]:
+    def shared(self, start: int, end: int) -> list[bytes | Region]:
+        """A stretch as regions of the file and slices of the parts in memory."""
         shared: list[bytes | Region] = []
         for part, base in zip(self._parts, self._bases, strict=True):
             low, high = max(start, base) - base, min(end, base + _length(part)) - base
             if low < high:
-                shared.append(part[low:high] if isinstance(part, bytes) else Region(part.offset + low, high - low))
+                shared.append(
+                    part[low:high] if isinstance(part, bytes) else Region(part.offset + low, high - low)
+                )
         return shared
 
 
@@ -298,7 +323,7 @@ def _splice(payload: MemoryPayload | FilePayload, replacements: Sequence[Replace
             small.append(new)
         if after - before >= KEEP:
             flush()
-            result.extend(payload._share(before, after))  # noqa: SLF001
+            result.extend(payload.shared(before, after))
         elif after > before:
             small.append(payload.read(before, after))
     flush()

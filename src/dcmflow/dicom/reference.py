@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from dcmflow.dicom import tags
+from dcmflow.dicom.elements import Incomplete
 from dcmflow.dicom.selector_tokens import BARE, OPERATOR, PRIVATE, TAG, WORD, Token
 from dcmflow.errors import ConfigError, DatasetError
 
@@ -155,22 +156,25 @@ def _plain_getter(key: int | str) -> Getter:
         header = instance.header
         try:
             return header.get(key, ABSENT)
-        except (DatasetError, ValueError):
-            if key in header:  # raises again where the encoding, not the value, is broken
-                return BROKEN
-            raise
+        except (DatasetError, ValueError) as problem:
+            return _broken(problem, header, key)
 
     return get
+
+
+def _broken(problem: Exception, header: Header, key: int | str) -> object:
+    """BROKEN where the bytes of an element make no value; where they end early or make no element, an error."""
+    if isinstance(problem, Incomplete) or key not in header:
+        raise problem
+    return BROKEN
 
 
 def _descend(header: Header, steps: Sequence[Step]) -> object:
     step, rest = steps[0], steps[1:]
     try:
         value = header.get(step.key, ABSENT)
-    except (DatasetError, ValueError):
-        if step.key in header:
-            return BROKEN
-        raise
+    except (DatasetError, ValueError) as problem:
+        return _broken(problem, header, step.key)
     if step.index is None or value is ABSENT:
         return value
     several = value if isinstance(value, (list, tuple)) else () if _empty(value) else (value,)

@@ -216,7 +216,7 @@ def _none_of(get: Getter, check: Check) -> Test:
     def test(instance: Instance) -> bool:
         value = get(instance)
         if value.__class__ is tuple:
-            return all(check(one) is False for one in value)
+            return bool(value) and all(check(one) is False for one in value)
         return value is not ABSENT and check(value) is False
 
     return test

@@ -52,6 +52,7 @@ EXAMPLES: Final = {
     TEXT: "a text in quotes",
     NAME: "a text in quotes",
 }
+_TAG = re.compile(r"[0-9A-Fa-f]{8}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 
 
@@ -108,11 +109,8 @@ def _uid(text: str) -> str | None:
 def _tag(text: str) -> int | None:
     from dcmflow.dicom import tags
 
-    try:
-        path = tags.parse(text)
-    except tags.UnknownKeyword:
-        return None
-    return None if path.steps or path.leaf.creator else path.leaf.tag
+    digits = "".join(character for character in text if character not in "(), ")
+    return int(digits, 16) if _TAG.fullmatch(digits) else tags.tag_of(text)
 
 
 def wildcards(pattern: str, *, ignore_case: bool = False) -> re.Pattern[str]:
@@ -199,10 +197,10 @@ def _unknown_equality(values: tuple[Value, ...]) -> Check:
     numbers = frozenset(value for value in values if not isinstance(value, str))
 
     def check(value: object) -> bool | None:
-        text = _text(value)
-        if text is None:
+        text, found = _text(value), _number(value)
+        if text is None or (found is None and not texts):
             return None
-        return text in texts or (bool(numbers) and _number(value) in numbers)
+        return text in texts or found in numbers
 
     return check
 

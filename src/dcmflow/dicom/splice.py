@@ -24,7 +24,6 @@ from dcmflow.dicom.elements import (
     Incomplete,
     items,
     scan,
-    swap,
 )
 from dcmflow.dicom.header import Header
 from dcmflow.dicom.payload import MemoryPayload, Payload, Replacement
@@ -76,10 +75,15 @@ def edit(payload: Payload, header: Header, set: Mapping[Any, Any], remove: Itera
     change = _Change.of(set, remove)
     for leaf in (*change.set, *change.remove):
         if leaf.tag >> 16 in (0x0000, 0x0002, 0xFFFE):
-            raise DatasetError(f"{tags.name(leaf.tag)} is no element of a data set and cannot be set or removed")
+            raise DatasetError(
+                f"{tags.name(leaf.tag)} is no element of a data set and cannot be set or removed"
+            )
     target = Leaf(_CHARACTER_SET)
     if target in change.set or target in change.remove:
-        terms = values.decode("CS", values.encode("CS", change.set.get(target, ("",))[0], "SpecificCharacterSet")) or ()
+        terms = (
+            values.decode("CS", values.encode("CS", change.set.get(target, ("",))[0], "SpecificCharacterSet"))
+            or ()
+        )
         terms = (terms,) if isinstance(terms, str) else terms
         for term in filter(None, terms):
             charset.check(term)
@@ -114,13 +118,18 @@ def _recoded(payload: Payload, header: Header, change: _Change, codecs: Codecs) 
     try:
         return _edited(payload, header, change, codecs, 0)
     except UnicodeEncodeError as error:
-        raise DatasetError(f"{error.object!r} has characters outside the Specific Character Set that is to be set") from error
+        raise DatasetError(
+            f"{error.object!r} has characters outside the Specific Character Set that is to be set"
+        ) from error
 
 
 def _term(codec: str) -> str:
     from pydicom.charset import python_encoding
 
-    return next((term for term, name in python_encoding.items() if name == codec and term.startswith("ISO 2022 IR")), _UTF8)
+    return next(
+        (term for term, name in python_encoding.items() if name == codec and term.startswith("ISO 2022 IR")),
+        _UTF8,
+    )
 
 
 # -- one data set
@@ -135,22 +144,24 @@ class _Outline(NamedTuple):
 
 
 def _outline(payload: Payload, encoding: Encoding) -> _Outline:
-    raws: list[int] = []
-    starts: list[int] = []
-
-    def note(raw: int, position: int) -> None:
-        raws.append(raw)
-        starts.append(position)
-
+    found: list[tuple[int, int]] = []
     stop = 0
     for data, base, whole in payload.pieces():
         if not whole:
             continue
-        position = scan(data, 0, len(data), encoding, note, base)
+        index: dict[int, int] = {}
+        repeats: list[tuple[int, int]] = []
+        position = scan(data, 0, len(data), encoding, index, repeats)
         if position > len(data):
-            raise Incomplete(f"the last element runs {position - len(data)} bytes past the end of the data set")
+            raise Incomplete(
+                f"the last element runs {position - len(data)} bytes past the end of the data set"
+            )
+        pairs = [*index.items(), *repeats]
+        if repeats:
+            pairs.sort(key=lambda pair: pair[1])
+        found += [(raw, base + at) for raw, at in pairs] if base else pairs
         stop = base + position
-    return _Outline([(raw & 0xFFFF) << 16 | raw >> 16 for raw in raws], starts, stop)
+    return _Outline([(raw & 0xFFFF) << 16 | raw >> 16 for raw, _ in found], [at for _, at in found], stop)
 
 
 def _edited(payload: Payload, header: Header, change: _Change, codecs: Codecs | None, depth: int) -> Payload:
@@ -166,7 +177,7 @@ def _edited(payload: Payload, header: Header, change: _Change, codecs: Codecs | 
     outline = _outline(payload, encoding)
     new = _new_elements(header, outline, change, codecs, depth)
     del mapped
-    gone = {tag for leaf in change.remove if (tag := header._tag(leaf)) is not None} - new.keys()  # noqa: SLF001
+    gone = {tag for leaf in change.remove if (tag := header.resolve(leaf)) is not None} - new.keys()
     touched = gone | new.keys()
     replacements: list[tuple[int, int, int, bytes]] = []
     placed: set[int] = set()
@@ -211,7 +222,7 @@ def _new_elements(
     for leaf, inner in change.inside.items():
         if leaf in change.remove:
             continue
-        found = header._tag(leaf)  # noqa: SLF001
+        found = header.resolve(leaf)
         exists = found is not None and found in present
         if not exists and not any(c.adds for c in inner.values()):
             continue
@@ -224,7 +235,7 @@ def _new_elements(
 
 def _place(header: Header, leaf: Leaf, present: set[int], new: dict[int, bytes]) -> int:
     """The tag of an element that is set; a private one gets a block, reserved for its creator when there is none (PS3.5 7.8.1)."""
-    found = header._tag(leaf)  # noqa: SLF001
+    found = header.resolve(leaf)
     if found is not None:
         return found
     encoding = header.encoding
@@ -246,7 +257,7 @@ def _vr_to_write(header: Header, leaf: Leaf, tag: int, present: bool, value: Any
         vr = tags.private_vr(tag, leaf.creator) if leaf.creator else tags.dictionary_vr(tag)
     if vr == "US or SS":
         numbers = value if isinstance(value, (list, tuple)) else [value]
-        signed = header._signed() or any(isinstance(n, int) and n < 0 for n in numbers)  # noqa: SLF001
+        signed = header.signed() or any(isinstance(n, int) and n < 0 for n in numbers)
         return "SS" if signed else "US"
     if " " in vr:
         return "OW" if isinstance(value, (bytes, bytearray, memoryview)) or "US" not in vr else "US"
@@ -267,7 +278,9 @@ def _guess(value: Any) -> str:
     return "LO" if all(len(part) <= 64 for part in str(first or "").split("\\")) else "UT"
 
 
-def _encoded(header: Header, tag: int, vr: str, value: Any, text: str, codecs: Codecs | None, depth: int) -> bytes:
+def _encoded(
+    header: Header, tag: int, vr: str, value: Any, text: str, codecs: Codecs | None, depth: int
+) -> bytes:
     encoding = header.encoding
     if vr != "SQ":
         data = values.encode(vr, value, text, codecs or header.codecs, encoding.order)
@@ -323,13 +336,19 @@ def _item(encoding: Encoding, content: bytes, *, undefined: bool = False) -> byt
 
 
 def _sequence(
-    header: Header, leaf: Leaf, tag: int, exists: bool, inner: dict[int, _Change], codecs: Codecs | None, depth: int
+    header: Header,
+    leaf: Leaf,
+    tag: int,
+    exists: bool,
+    inner: dict[int, _Change],
+    codecs: Codecs | None,
+    depth: int,
 ) -> bytes | None:
     """A sequence with changes inside some of its items; None when nothing changed."""
     encoding = header.encoding
     name = tags.name(tag)
     if exists:
-        element, data = header._element(tag)  # noqa: SLF001
+        element, data = header.located(tag)
         vr = header.vr(tag)
     else:
         element, data = Element(tag, "", 0, 0, 0, 0, False), b""
@@ -343,7 +362,7 @@ def _sequence(
         within = element._replace(value=0, end=len(data))
         for number, item in enumerate(items(data, within, encoding)):
             change = inner.get(number)
-            before = cast(MemoryPayload, existing[number]._source)  # noqa: SLF001
+            before = cast(MemoryPayload, existing[number].source)
             after = before if change is None else _edited(before, existing[number], change, codecs, depth + 1)
             changed |= after is not before
             parts.append(
@@ -355,7 +374,9 @@ def _sequence(
         if number < len(existing) or not inner[number].adds:
             continue
         if number > len(parts):
-            raise DatasetError(f"{name}[{number}]: there are {len(parts)} items; the next one is [{len(parts)}]")
+            raise DatasetError(
+                f"{name}[{number}]: there are {len(parts)} items; the next one is [{len(parts)}]"
+            )
         empty = MemoryPayload(b"")
         fresh = Header(empty, existing[0].encoding if existing else encoding, parent=header)
         parts.append(_item(encoding, _joined(_edited(empty, fresh, inner[number], codecs, depth + 1))))
@@ -402,7 +423,9 @@ def change_uids(payload: Payload, header: Header, change: Callable[[str], str | 
     return _rewritten(payload, header, frozenset(("UI",)), convert, 0)
 
 
-def _rewritten(payload: Payload, header: Header, vrs: frozenset[str], convert: _Convert, depth: int) -> Payload:
+def _rewritten(
+    payload: Payload, header: Header, vrs: frozenset[str], convert: _Convert, depth: int
+) -> Payload:
     """The data set with the values of all elements with these VRs passed through `convert`, at every depth."""
     if depth > MAX_DEPTH:
         raise DatasetError(f"sequences are nested more than {MAX_DEPTH} deep")
@@ -422,7 +445,14 @@ def _rewritten(payload: Payload, header: Header, vrs: frozenset[str], convert: _
 
 
 def _converted(
-    payload: Payload, header: Header, tag: int, start: int, end: int, vrs: frozenset[str], convert: _Convert, depth: int
+    payload: Payload,
+    header: Header,
+    tag: int,
+    start: int,
+    end: int,
+    vrs: frozenset[str],
+    convert: _Convert,
+    depth: int,
 ) -> bytes | None:
     from dcmflow.dicom.elements import element_at
 
@@ -436,7 +466,7 @@ def _converted(
         return None
     data = payload.read(start, end)
     element = element_at(data, 0, len(data), encoding)
-    vr = header._vr(element)  # noqa: SLF001
+    vr = header.vr_of(element)
     value = data[element.value : element.end]
     if vr == "SQ":
         return _converted_sequence(header, element, value, vrs, convert, depth)
@@ -476,15 +506,12 @@ def verify(payload: Payload, encoding: Encoding) -> None:
     for data, base, whole in payload.pieces():
         if not whole:
             continue
-        position = scan(data, 0, len(data), header.encoding, _ignore)
+        position = scan(data, 0, len(data), header.encoding, {}, [])
         if position > len(data):
-            raise Incomplete(f"the last element runs {position - len(data)} bytes past the end of the data set")
+            raise Incomplete(
+                f"the last element runs {position - len(data)} bytes past the end of the data set"
+            )
         if any(data[position:]):
-            raise DatasetError(f"the data set ends with {len(data) - position} bytes at {base + position} that are no element")
-
-
-def _ignore(_tag: int, _position: int) -> None:
-    pass
-
-
-__all__ = ["change_uids", "edit", "swap", "verify"]
+            raise DatasetError(
+                f"the data set ends with {len(data) - position} bytes at {base + position} that are no element"
+            )

@@ -17,7 +17,7 @@ from array import array
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import pairwise, product
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from dcmflow.dicom import uids
 from dcmflow.dicom.instance import Instance
@@ -138,7 +138,7 @@ class _Template:
         place = f"{5 * index}"
         values = (uid, facts.time(index), f"{index + 1}", f"-125\\-125\\{place}", place)
         value_of = dict(zip(_OWN, values, strict=True))
-        parts = []
+        parts: list[bytes] = []
         for piece, tag in zip(self.pieces, self.own, strict=True):
             parts += (piece, self._element(tag, value_of[tag]))
         head = b"".join(parts)
@@ -157,7 +157,7 @@ class _Template:
 
     def _element(self, tag: int, text: str) -> bytes:
         """One of `own`, encoded as in PS3.5 7.1.2 (explicit VR, 16 bit length) or 7.1.3 (implicit VR)."""
-        order = "big" if uids.is_big_endian(self.transfer_syntax) else "little"
+        order: Literal["big", "little"] = "big" if uids.is_big_endian(self.transfer_syntax) else "little"
         vr, value = _OWN[tag], text.encode()
         if len(value) % 2:
             value += b"\0" if vr == "UI" else b" "
@@ -181,8 +181,7 @@ def _encode(ds: Dataset, transfer_syntax: str) -> bytes:
 
 def _compress(ds: Dataset) -> None:
     from pydicom.encaps import encapsulate
-    from pydicom.pixels import get_encoder
-    from pydicom.uid import RLELossless
+    from pydicom.pixels.encoders.base import RLELosslessEncoder
 
     picture = ds["PixelData"].value
     described = {
@@ -196,7 +195,7 @@ def _compress(ds: Dataset) -> None:
         "number_of_frames": 1,
     }
     used = ds.Rows * ds.Columns * ds.BitsAllocated // 8
-    frame = get_encoder(RLELossless).encode(picture[:used], encoding_plugin="pydicom", **described)
+    frame = RLELosslessEncoder.encode(picture[:used], encoding_plugin="pydicom", **described)
     ds.add_new("PixelData", "OB", encapsulate([frame]))
     ds["PixelData"].is_undefined_length = True
 

@@ -16,7 +16,7 @@ Several values are a tuple. An element that is present but empty is ``""`` for t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
 from struct import calcsize, error, pack, unpack
@@ -26,13 +26,33 @@ from dcmflow.dicom import charset, tags
 from dcmflow.dicom.charset import Codecs
 from dcmflow.errors import DatasetError
 
-TEXT_VRS: Final = frozenset("AE AS CS DA DT LO LT PN SH ST TM UC UI UR UT".split())
-CHARSET_VRS: Final = frozenset("LO LT PN SH ST UC UT".split())  # PS3.5 6.1.2.2: Specific Character Set applies
-BULK_VRS: Final = frozenset("OB OD OF OL OV OW UN".split())
-_ONE_TEXT = frozenset("LT ST UT UR".split())  # never several values: a backslash is a character
+TEXT_VRS: Final = frozenset(
+    ["AE", "AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"]
+)
+CHARSET_VRS: Final = frozenset(
+    ["LO", "LT", "PN", "SH", "ST", "UC", "UT"]
+)  # PS3.5 6.1.2.2: Specific Character Set applies
+BULK_VRS: Final = frozenset(["OB", "OD", "OF", "OL", "OV", "OW", "UN"])
+_PLAIN = frozenset(["AS", "CS", "DA", "DT", "TM", "UI"])
+_ONE_TEXT = frozenset(["LT", "ST", "UT", "UR"])  # never several values: a backslash is a character
 _FORMATS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
-_LENGTHS = {"AE": 16, "AS": 4, "CS": 16, "DA": 18, "DS": 16, "DT": 54, "IS": 12, "LO": 64, "LT": 10240, "SH": 16}
-_LENGTHS |= {"ST": 1024, "TM": 28, "UI": 64}  # PS3.5 6.2; ranges of dates and times (queries) are twice as long
+_LENGTHS = {
+    "AE": 16,
+    "AS": 4,
+    "CS": 16,
+    "DA": 18,
+    "DS": 16,
+    "DT": 54,
+    "IS": 12,
+    "LO": 64,
+    "LT": 10240,
+    "SH": 16,
+}
+_LENGTHS |= {
+    "ST": 1024,
+    "TM": 28,
+    "UI": 64,
+}  # PS3.5 6.2; ranges of dates and times (queries) are twice as long
 _TIME = r"\d\d(?::?\d\d(?::?\d\d(?:\.\d{1,6})?)?)?"
 _DATE = r"\d{8}|\d{4}\.\d\d\.\d\d"
 _STAMP = r"\d{4}(?:\d\d(?:\d\d(?:\d\d(?:\d\d(?:\d\d(?:\.\d{1,6})?)?)?)?)?)?(?:[+-]\d{4})?"
@@ -53,8 +73,11 @@ def decode(vr: str, data: bytes, codecs: Codecs = charset.DEFAULT, order: str = 
     """
     if not data:
         return "" if vr in TEXT_VRS else None
+    if vr in _PLAIN:
+        text = data.decode("latin-1").rstrip(" \0")
+        return tuple(text.split("\\")) if "\\" in text else text
     if vr in _DECODERS:
-        values = _DECODERS[vr](data, codecs)
+        values: Sequence[Any] = _DECODERS[vr](data, codecs)
     elif vr in _FORMATS:
         values = _numbers(vr, data, order)
     elif vr == "AT":
@@ -71,10 +94,6 @@ def _numbers(vr: str, data: bytes, order: str) -> tuple[Any, ...]:
     if rest:
         raise DatasetError(f"{len(data)} bytes are no whole number of {vr} values")
     return unpack(f"{order}{count}{form}", data)
-
-
-def _simple(data: bytes, _codecs: Codecs) -> list[str]:
-    return data.decode("latin-1").rstrip(" \0").split("\\")
 
 
 def _titles(data: bytes, _codecs: Codecs) -> list[str]:
@@ -127,7 +146,6 @@ def _parsed(convert: Callable[[str], Any]) -> Callable[[bytes, Codecs], list[Any
 
 
 _DECODERS: dict[str, Callable[[bytes, Codecs], list[Any]]] = {
-    **dict.fromkeys(("AS", "CS", "DA", "DT", "TM", "UI"), _simple),
     **dict.fromkeys(("LO", "SH", "UC"), _texts),
     **dict.fromkeys(("LT", "ST", "UT"), _text),
     "AE": _titles,
@@ -165,7 +183,8 @@ def encode(vr: str, value: Any, name: str, codecs: Codecs = charset.DEFAULT, ord
         return b"".join(pack(f"{order}HH", *divmod(_tag(v, name), 0x10000)) for v in values)
     texts = [_written(vr, v, name) for v in values]
     data = b"\\".join(
-        charset.encode(t, codecs, person=vr == "PN") if vr in CHARSET_VRS else _plain(vr, t, name) for t in texts
+        charset.encode(t, codecs, person=vr == "PN") if vr in CHARSET_VRS else _plain(vr, t, name)
+        for t in texts
     )
     if vr not in _LENGTHS_32 and len(data) > 0xFFFE:
         raise _refusal(vr, value, name, "longer than 65534 bytes")
@@ -189,7 +208,9 @@ def _is_person(value: Any) -> bool:
 
 def _refusal(vr: str, value: Any, name: str, why: str) -> DatasetError:
     shown = repr(value)
-    return DatasetError(f"{name} cannot be {shown if len(shown) <= 80 else shown[:77] + '...'}: {why} (VR {vr}, PS3.5 6.2)")
+    return DatasetError(
+        f"{name} cannot be {shown if len(shown) <= 80 else shown[:77] + '...'}: {why} (VR {vr}, PS3.5 6.2)"
+    )
 
 
 def _pack(vr: str, values: list[Any], name: str, order: str) -> bytes:
@@ -197,7 +218,9 @@ def _pack(vr: str, values: list[Any], name: str, order: str) -> bytes:
     try:
         return pack(f"{order}{len(values)}{_FORMATS[vr]}", *map(convert, values))
     except (error, ValueError, TypeError, OverflowError) as why:
-        raise _refusal(vr, values if len(values) > 1 else values[0], name, f"not a number in its range, {why}") from None
+        raise _refusal(
+            vr, values if len(values) > 1 else values[0], name, f"not a number in its range, {why}"
+        ) from None
 
 
 def _integer(value: Any) -> int:
@@ -266,7 +289,11 @@ def _decimal(value: Any, name: str) -> str:
 
     try:
         text = str(value)
-        return text if len(text) <= 16 and isinstance(value, (int, Decimal)) else _shorter(float(value), format_number_as_ds)
+        return (
+            text
+            if len(text) <= 16 and isinstance(value, (int, Decimal))
+            else _shorter(float(value), format_number_as_ds)
+        )
     except (ValueError, TypeError, OverflowError) as why:
         raise _refusal("DS", value, name, str(why)) from None
 

@@ -11,6 +11,7 @@ from msgspec import Meta
 from dcmflow.dicom.instance import Instance
 from dcmflow.errors import ConfigError
 from dcmflow.flow.context import Context
+from dcmflow.flow.selectors import check_selector
 from dcmflow.flow.stage import Filter
 
 if TYPE_CHECKING:
@@ -25,8 +26,7 @@ class Where(Filter, frozen=True):
     ]
 
     def __post_init__(self) -> None:
-        if not self.match.strip():
-            raise ConfigError("the selector is empty: it would let nothing through", key="match")
+        check_selector(self.match, "match")
 
     @asynccontextmanager
     async def open(self, context: Context) -> AsyncIterator[_Actor]:

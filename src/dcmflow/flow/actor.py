@@ -1,7 +1,8 @@
 """A stage while it runs: an inbox, workers, an outlet.
 
-Each kind of stage has a loop here, and each loop is written as a stream actor: take a delivery, call the stage's one method, settle the
-delivery or send it on. Around the call stands the stage's policy: `retry` for transient errors, then `on_error`.
+Each kind of stage has a loop here, and each loop is written as a stream actor: take a delivery, call the
+stage's one method, settle the delivery or send it on. Around the call stands the stage's policy: `retry`
+for transient errors, then `on_error`.
 """
 
 from __future__ import annotations
@@ -78,7 +79,9 @@ class Node:
         except Exception as error:
             self.ledger.closing = True
             cause = only_cause(error)
-            raise (cause if isinstance(cause, StageError) else died(self.name, self.stage.kind, cause)) from cause
+            raise (
+                cause if isinstance(cause, StageError) else died(self.name, self.stage.kind, cause)
+            ) from cause
         finally:
             self.close()
 
@@ -217,9 +220,7 @@ class Node:
             try:
                 if retry is None:
                     return (await method(delivery.instance),)
-                return (
-                    await attempt(retry, lambda: method(delivery.instance), self._note_retry(delivery)),
-                )
+                return (await attempt(retry, lambda: method(delivery.instance), self._note_retry(delivery)),)
             except Exception as error:
                 await self._failed(delivery, error)
                 return None
@@ -233,7 +234,9 @@ class Node:
             self.counters.retried += 1
             uid = delivery.instance.sop_instance_uid
             self.context.report(
-                RetryScheduled(stage=self.name, sop_instance_uid=uid, reason=describe(error), attempts=attempts)
+                RetryScheduled(
+                    stage=self.name, sop_instance_uid=uid, reason=describe(error), attempts=attempts
+                )
             )
 
         return note

@@ -1,9 +1,9 @@
 """What is unsettled is bounded once, for the whole pipeline, in instances and in bytes.
 
-Admission is first come first served: while anybody waits, nobody overtakes. A single oversized instance is let in when it
-would be alone, so that it cannot wait for ever. Bytes are those held in memory; what lies in a file costs one instance and
-next to no bytes. A stage that makes an instance bigger is charged afterwards, without waiting: what is inside must be able to get
-out, and new arrivals wait the longer.
+Admission is first come first served: while anybody waits, nobody overtakes. A single oversized instance is
+let in when it would be alone, so that it cannot wait for ever. Bytes are those held in memory; what lies in
+a file costs one instance and next to no bytes. A stage that makes an instance bigger is charged afterwards,
+without waiting: what is inside must be able to get out, and new arrivals wait the longer.
 """
 
 from __future__ import annotations

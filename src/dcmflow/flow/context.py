@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from dcmflow.errors import DcmflowError, Refused
+from dcmflow.errors import ConfigError, DcmflowError, Refused
 from dcmflow.flow.delivery import Delivery, Receipt
 from dcmflow.flow.events import Event, InstanceRefused, NotDicomFound, Warned
 from dcmflow.status import Status
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from dcmflow.flow.ledger import Ledger
     from dcmflow.flow.outlet import Fanout
     from dcmflow.flow.statistics import Counters
+
+
+PACKAGE = "package:"
 
 
 class Draining(DcmflowError):
@@ -56,9 +60,17 @@ class Context:
         self.report = report
 
     def path(self, text: str | os.PathLike[str]) -> Path:
-        """An absolute path: `~` expanded, relative to the pipeline file or, without one, to the working directory."""
-        path = Path(text).expanduser()
-        return (self.base or Path.cwd()) / path
+        """An absolute path: `~` expanded, relative to the pipeline file or, without one, to the working directory.
+
+        `package:pydicom/data` is the folder `data` of the installed Python package pydicom.
+
+        Raises:
+            ConfigError: there is no such package.
+        """
+        words = os.fspath(text)
+        if words.startswith(PACKAGE):
+            return _in_package(words.removeprefix(PACKAGE))
+        return (self.base or Path.cwd()) / Path(words).expanduser()
 
     def selector(self, text: str) -> Selector:
         """The selector of this text; names in it are those of the settings and the pipeline file."""
@@ -140,3 +152,14 @@ class Emit:
         """Something that is not DICOM: counted and passed over."""
         self._ledger.not_dicom += 1
         self._context.report(NotDicomFound(stage=self._context.stage, path=path))
+
+
+def _in_package(text: str) -> Path:
+    name, _, rest = text.partition("/")
+    try:
+        spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    except ValueError:
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigError(f"there is no Python package {name!r} for the path {PACKAGE + text!r}", key="path")
+    return Path(next(iter(spec.submodule_search_locations))) / rest

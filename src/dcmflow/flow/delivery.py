@@ -1,15 +1,16 @@
 """What became of an instance.
 
-A *receipt* is made when a source emits an instance and settles once, to a DIMSE status. A *delivery* is one copy of that instance under
-way: it holds one share of the receipt. A fan-out adds shares, a filter that makes several instances adds shares, and every share is given
-back by exactly one of `accept`, `drop` and `refuse`. When the last one is back the receipt settles:
+A *receipt* is made when a source emits an instance and settles once, to a DIMSE status. A *delivery* is one
+copy of that instance under way: it holds one share of the receipt. A fan-out adds shares, a filter that
+makes several instances adds shares, and every share is given back by exactly one of `accept`, `drop` and
+`refuse`. When the last one is back the receipt settles:
 
     refused     if any share was refused: the status is that of the first refusal
     accepted    else, if any sink accepted
     dropped     else: a filter let it fall, and the sender is told Success, since that is what was asked for
 
-The receipt is no part of the instance: instances split and join, the promise to the sender is one. A stage that joins several
-instances into one sends a delivery that holds a share of each of their receipts.
+The receipt is no part of the instance: instances split and join, the promise to the sender is one. A stage
+that joins several instances into one sends a delivery that holds a share of each of their receipts.
 
 Nothing here waits except `Receipt.wait`. All of it runs on the event loop's thread, so there are no locks.
 """
@@ -184,8 +185,7 @@ class Delivery:
         for receipt in self.receipts:
             receipt._add(len(instances) - 1)
         self._done = True
-        forks = [Delivery(self.instance, *self.receipts).replace(instance) for instance in instances]
-        return forks
+        return [Delivery(self.instance, *self.receipts).replace(instance) for instance in instances]
 
     @staticmethod
     def join(instance: Instance, deliveries: list[Delivery]) -> Delivery:

@@ -1,7 +1,8 @@
 """How stages are joined: the `|` of the DSL, and the graph that comes of it.
 
-Two rules replace tee and merge: an output with several consumers gives to all of them, an input with several producers takes
-from all of them. Only a router chooses. Stages are told apart by identity: the same object twice is one node.
+Two rules replace tee and merge: an output with several consumers gives to all of them, an input with
+several producers takes from all of them. Only a router chooses. Stages are told apart by identity: the same
+object twice is one node.
 
     Flow     a piece of a pipeline with open ends, made by `|`
     Graph    the whole: named stages and edges, checked
@@ -103,7 +104,9 @@ def join(left: Part, right: Part) -> Flow:
         raise GraphError(f"{_names(after.stages)} takes nothing in: a source stands at the left end")
     for end in before.tails:
         if isinstance(end.stage, Router) and end.branch is None:
-            raise GraphError(f"{_describe(end.stage)} needs a dict of branches after it: router | {{'name': stage}}")
+            raise GraphError(
+                f"{_describe(end.stage)} needs a dict of branches after it: router | {{'name': stage}}"
+            )
     links = [Link(end, target) for end in before.tails for target in after.heads]
     return Flow(
         before.stages + after.stages, before.links + after.links + tuple(links), before.heads, after.tails
@@ -202,7 +205,7 @@ class Graph:
 
     def order(self) -> list[str]:
         """Names such that each stage comes after all that it takes from. Raises GraphError on a cycle."""
-        sorter: TopologicalSorter[str] = TopologicalSorter({name: () for name in self.stages})
+        sorter: TopologicalSorter[str] = TopologicalSorter(dict.fromkeys(self.stages, ()))
         for edge in self.edges:
             sorter.add(edge.target, edge.source)
         for name, stage in self.stages.items():
@@ -253,7 +256,9 @@ class Graph:
         if known is None:
             return
         for branch in sorted(wired - known - {OTHERWISE}):
-            raise GraphError(f"router {name!r} has no branch {branch!r}{suggest(branch, [*known, OTHERWISE])}")
+            raise GraphError(
+                f"router {name!r} has no branch {branch!r}{suggest(branch, [*known, OTHERWISE])}"
+            )
         for branch in sorted(known - wired):
             raise GraphError(
                 f"branch {branch!r} of router {name!r} leads nowhere: give it a stage, sinks.Discard() to let go"
@@ -298,7 +303,9 @@ def _name(stages: Iterable[Stage]) -> dict[int, str]:
             if stage.name in taken:
                 raise GraphError(f"two stages have the name {stage.name!r}: names are for one stage each")
             if "." in stage.name or stage.name in ON_ERROR_WORDS:
-                raise GraphError(f"{stage.name!r} cannot be the name of a stage: no dots, not refuse, skip, stop")
+                raise GraphError(
+                    f"{stage.name!r} cannot be the name of a stage: no dots, not refuse, skip, stop"
+                )
             taken[stage.name] = stage
     names: dict[int, str] = {}
     for stage in stages:

@@ -14,7 +14,9 @@ from dcmflow.units import parse_duration
 T = TypeVar("T")
 
 
-class Retry(Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True, omit_defaults=True):
+class Retry(
+    Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True, omit_defaults=True
+):
     """Try again on errors that are transient, waiting longer each time (exponential, jittered).
 
     `retry = { attempts = 5, first = "1 s", longest = "60 s" }`

@@ -1,7 +1,8 @@
 """Which stages there are: entry points, one group per kind, loaded when a name is asked for.
 
-A package adds a stage by an entry point in the group `dcmflow.sources`, `.filters`, `.routers` or `.sinks`; the built-in stages are
-registered in the same way. The name of the entry point is the type in a pipeline file.
+A package adds a stage by an entry point in the group `dcmflow.sources`, `.filters`, `.routers` or `.sinks`;
+the built-in stages are registered in the same way. The name of the entry point is the type in a pipeline
+file.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ def stage_type(kind: str, type_name: str) -> Callable[..., Stage]:
     points = registered(kind)
     if type_name not in points:
         elsewhere = [other for other in KINDS if other != kind and type_name in registered(other)]
-        hint = suggest(type_name, points) or (f"; there is a {elsewhere[0]} of that type" if elsewhere else "")
+        hint = suggest(type_name, points) or (
+            f"; there is a {elsewhere[0]} of that type" if elsewhere else ""
+        )
         raise ConfigError(f"there is no {kind} of type {type_name!r}{hint}", key="type")
     return _load(points[type_name], kind)
 

@@ -1,8 +1,9 @@
 """The handle of a pipeline that runs.
 
-One task, the supervisor, owns the run: it opens the stages (the last ones first, so that nothing moves before there is a place for it), starts one
-task per stage, waits for them to end, closes the stages in reverse, and closes the books. It stands beside the block of
-`async with pipeline.start()`, so that cancelling the run does not cancel the block.
+One task, the supervisor, owns the run: it opens the stages (the last ones first, so that nothing moves
+before there is a place for it), starts one task per stage, waits for them to end, closes the stages in
+reverse, and closes the books. It stands beside the block of `async with pipeline.start()`, so that
+cancelling the run does not cancel the block.
 
     drain     sources end, end-of-stream runs down the graph stage by stage, each ends when all before it have
     cancel    all stage tasks are cancelled; whatever is still open is refused

@@ -1,15 +1,17 @@
 """What a stage is: frozen data that opens into an actor.
 
-A stage is one step of a pipeline. As data it is a Struct: the object of the Python DSL, the table of a pipeline file, the
-validation, the JSON Schema and the reference page are all this one class. As a running thing it is what `open()` yields:
-an actor with one method. The engine owns everything else: inboxes, workers, retries, errors, receipts.
+A stage is one step of a pipeline. As data it is a Struct: the object of the Python DSL, the table of a
+pipeline file, the validation, the JSON Schema and the reference page are all this one class. As a running
+thing it is what `open()` yields: an actor with one method. The engine owns everything else: inboxes,
+workers, retries, errors, receipts.
 
     source   run(emit)          emit(instance) waits for room and returns the receipt
     filter   process(instance)  returns an instance, several, or None to drop it
     router   choose(instance)   returns the names of branches; none at all means "*"
     sink     write(instance)    returned: accepted; raised: not
 
-A stage of any kind whose actor has `run(inbox, outlet)` is a stream actor: it takes deliveries itself, for windows and batches.
+A stage of any kind whose actor has `run(inbox, outlet)` is a stream actor: it takes deliveries itself, for
+windows and batches.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 Actor = Any  # SourceActor | FilterActor | RouterActor | SinkActor | StreamActor, by the kind of the stage
 Part = Any  # what may stand beside `|`: a Stage, a Flow, a function, a tuple of parts, after a router a dict of parts
 
-FilterFunction = Callable[[Instance], "Instance | None | Awaitable[Instance | None]"]
+FilterFunction = Callable[[Instance], "Instance | Awaitable[Instance | None] | None"]
 
 
 class SourceActor(Protocol):

@@ -1,6 +1,6 @@
 """The report of a run: what was refused is collected on disk while it runs, so that memory does not grow.
 
-    {"version": 1, "pipeline": {...}, "stages": {NAME: {...}}, "refusals": [{...}]}
+{"version": 1, "pipeline": {...}, "stages": {NAME: {...}}, "refusals": [{...}]}
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ from functools import cache
 from secrets import token_hex
 from typing import Final
 
+from anyio import from_thread
+
 from dcmflow.dicom.elements import Buffer
 from dcmflow.errors import Refused
 
@@ -26,7 +28,7 @@ STALE: Final = 3600.0  # seconds after which a temporary file that nobody wrote 
 _NAME: Final = re.compile(r"\.dcmflow-(\d+)\.([0-9a-f]{8})\.[0-9a-f]{16}\.tmp")
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 _MOST: Final = 256  # buffers for one writev; the system's limit is at least 16, on Linux 1024
-_STRIDE: Final = 64 * 1024 * 1024
+STRIDE: Final = 16 * 1024 * 1024  # what is written at once
 
 # these pass by themselves or when somebody makes room
 _TRANSIENT: Final = frozenset(
@@ -121,7 +123,9 @@ def remove(path: str) -> bool:
     return True
 
 
-def write_temporary(folder: str, buffers: Sequence[Buffer], *, fsync: bool, made: set[str] | None = None) -> str:
+def write_temporary(
+    folder: str, buffers: Sequence[Buffer], *, fsync: bool, made: set[str] | None = None
+) -> str:
     """Write buffers to a temporary file in `folder`, which is made if need be; returns its path.
 
     Args:
@@ -152,19 +156,26 @@ def write_temporary(folder: str, buffers: Sequence[Buffer], *, fsync: bool, made
 
 
 def write(descriptor: int, buffers: Sequence[Buffer]) -> None:
-    """Write all of the buffers with as few calls as the system allows."""
-    if os.writev(descriptor, buffers[:_MOST]) == sum(map(len, buffers)):
+    """Write all of the buffers with as few calls as the system allows. In a worker thread, a cancellation ends it soon."""
+    size = sum(map(len, buffers))
+    if size <= STRIDE and os.writev(descriptor, buffers[:_MOST]) == size:
         return
-    # it stopped early, or there are very many: begin again and go on where it stops
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    views = [memoryview(buffer).cast("B") for buffer in buffers if len(buffer)]
+    os.lseek(descriptor, 0, os.SEEK_SET)  # it stopped early: begin again and go on wherever it stops
+    views = [part for buffer in buffers for part in _strides(memoryview(buffer))]
     views.reverse()
     while views:
-        written = os.writev(descriptor, [view for view in views[: -_MOST - 1 : -1]])
+        if size > STRIDE:
+            from_thread.check_cancelled()
+        several = [views[-1]] if len(views[-1]) >= STRIDE else views[: -_MOST - 1 : -1]
+        written = os.writev(descriptor, several)
         while views and written >= len(views[-1]):
             written -= len(views.pop())
         if written:
             views[-1] = views[-1][written:]
+
+
+def _strides(view: memoryview) -> list[memoryview]:
+    return [view[start : start + STRIDE] for start in range(0, len(view), STRIDE)]
 
 
 def make_folders(folder: str, made: set[str] | None = None) -> None:
@@ -204,8 +215,28 @@ def put(temporary: str, target: str) -> None:
 def fsync_folders(folders: Iterable[str]) -> None:
     """Make the names in these folders durable. Raises OSError."""
     for folder in folders:
-        descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0))
+        descriptor = os.open(
+            folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+        )
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def fsync_file(path: str) -> None:
+    """Make the content of a file durable. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def begins_as_part10(path: str) -> bool:
+    """Whether a file has preamble and prefix (PS3.10 7.1), as every file that we store does."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False

@@ -31,10 +31,13 @@ class Directory(Source, frozen=True):
     broken is refused and named; the rest goes on.
     """
 
-    path: Annotated[str, Meta(min_length=1, description="Folder, file, .zip, .tar (also compressed) or DICOMDIR.")]
+    path: Annotated[
+        str, Meta(min_length=1, description="Folder, file, .zip, .tar (also compressed) or DICOMDIR.")
+    ]
     recursive: Annotated[bool, Meta(description="Folders in folders too.")] = True
     include: Annotated[
-        list[str], Meta(description="Read only files that match one of these patterns, e.g. '*.dcm', 'scans/**'.")
+        list[str],
+        Meta(description="Read only files that match one of these patterns, e.g. '*.dcm', 'scans/**'."),
     ] = []
     exclude: Annotated[
         list[str], Meta(description="Leave out files and folders that match one of these patterns.")

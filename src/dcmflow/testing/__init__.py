@@ -24,6 +24,17 @@ if TYPE_CHECKING:
     from dcmflow.testing.strategies import datasets as datasets
     from dcmflow.testing.strategies import encoded_datasets as encoded_datasets
 
+__all__ = [
+    "datasets",
+    "encoded_datasets",
+    "instance",
+    "instances_in_every_transfer_syntax",
+    "instances_of_every_storage_class",
+    "storage_classes",
+    "synthesize",
+    "transfer_syntaxes",
+]
+
 _HOME = {
     "synthesize": "dcmflow.dicom.synthetic",
     "instance": "dcmflow.testing.instances",

@@ -96,7 +96,7 @@ def storage_classes(*, private: bool = False) -> tuple[str, ...]:
     """The UIDs of all storage SOP Classes (PS3.6 Annex A), retired ones too; with a private one on
     request.
     """
-    from pydicom.uid import UID_dictionary
+    from pydicom._uid_dict import UID_dictionary
 
     standard = tuple(
         uid
@@ -214,7 +214,9 @@ def _encapsulate(ds: Dataset, transfer_syntax: str) -> None:
     if transfer_syntax in _DONORS:
         for keyword in {"PlanarConfiguration", "NumberOfFrames"} & set(ds.dir()):
             delattr(ds, keyword)
-        ds.update(_donor(_DONORS[transfer_syntax]))
+        for element in _donor(_DONORS[transfer_syntax]):
+            ds.add_new(element.tag, element.VR, element.value)
+        ds["PixelData"].VR = "OB"  # PS3.5 A.4: encapsulated is OB always
     else:
         ds.add_new("PixelData", "OB", encapsulate([bytes(range(100))], fragments_per_frame=2))
     ds["PixelData"].is_undefined_length = True

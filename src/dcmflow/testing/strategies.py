@@ -13,7 +13,7 @@ values.
 from __future__ import annotations
 
 import struct
-from functools import cache
+from functools import cache, lru_cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -138,7 +138,7 @@ def datasets(
 
 
 @st.composite
-def encoded_datasets(draw: st.DrawFn, *, pixels: bool = True, **options: Any) -> tuple[bytes, str]:
+def encoded_datasets(draw: st.DrawFn, /, *, pixels: bool = True, **options: Any) -> tuple[bytes, str]:
     """Encoded data sets and the UID of their transfer syntax: explicit and implicit VR little endian, and
     encapsulated pixels.
 
@@ -184,6 +184,9 @@ def encode(ds: Dataset, transfer_syntax: str) -> bytes:
     return raw.getvalue()
 
 
+_Choice = tuple[int, str, tuple[int, int]]  # tag, VR, the least and the most values
+
+
 class _Level(NamedTuple):
     """What the levels of one data set have in common."""
 
@@ -201,14 +204,11 @@ def _level(draw: st.DrawFn, level: _Level, depth: int) -> Dataset:
 
     ds = Dataset()
     vrs = level.vrs if depth else level.vrs - {"SQ"}
-    choices = [tag for vr in sorted(vrs) for tag in _tags().get(vr, ())]
+    choices = tuple(tag for vr in sorted(vrs) for tag in _tags().get(vr, ()))
     if choices:
-        for tag, vr, multiplicity in draw(
-            st.lists(
-                st.sampled_from(choices), max_size=level.max_elements, unique_by=lambda choice: choice[0]
-            )
-        ):
-            ds.add_new(tag, vr, draw(_value(level, vr, multiplicity, depth)))
+        entries = st.lists(_entry(level, choices, depth), max_size=level.max_elements, unique_by=_first)
+        for tag, vr, value in draw(entries):
+            ds.add_new(tag, vr, value)
     if level.private and draw(st.booleans()):
         draw(_private_block(ds, level, sorted(vrs), depth))
     if level.undefined_lengths:
@@ -223,9 +223,22 @@ def _private_block(draw: st.DrawFn, ds: Dataset, level: _Level, vrs: list[str], 
     group = draw(st.sampled_from((0x0009, 0x0029, 0x7FDF)))
     creator = draw(st.sampled_from(("DCMFLOW TEST", "ODD CREATOR", "ACME 1.1")))
     block = ds.private_block(group, creator, create=True)
-    for vr in draw(st.lists(st.sampled_from(vrs), max_size=3)) if vrs else ():
-        offset = draw(st.integers(0, 255).filter(lambda n: n not in block))
-        block.add_new(offset, vr, draw(_value(level, vr, (0, 3), depth)))
+    choices = tuple((offset, vr, (0, 3)) for vr in vrs for offset in (0x00, 0x01, 0x10, 0xFF))
+    if choices:
+        for offset, vr, value in draw(st.lists(_entry(level, choices, depth), max_size=3, unique_by=_first)):
+            if offset not in block:
+                block.add_new(offset, vr, value)
+
+
+@st.composite
+def _entry(draw: st.DrawFn, level: _Level, choices: tuple[_Choice, ...], depth: int) -> tuple[int, str, Any]:
+    """A tag (an offset in a private block), its VR and a value: drawn together, so that they shrink together."""
+    tag, vr, multiplicity = draw(st.sampled_from(choices))
+    return tag, vr, draw(_value(level, vr, multiplicity, depth))
+
+
+def _first(entry: tuple[int, str, Any]) -> int:
+    return entry[0]
 
 
 @st.composite
@@ -236,13 +249,13 @@ def _lengths(draw: st.DrawFn, element: DataElement) -> None:
 
 
 @cache
-def _tags() -> dict[str, list[tuple[int, str, tuple[int, int]]]]:
+def _tags() -> dict[str, list[_Choice]]:
     """A few elements of the dictionary for each VR, first and last of them, with the least and most values
     they have.
     """
-    from pydicom.datadict import DicomDictionary
+    from pydicom._dicom_dict import DicomDictionary
 
-    found: dict[str, list[tuple[int, str, tuple[int, int]]]] = {}
+    found: dict[str, list[_Choice]] = {}
     for tag, (vr, multiplicity, _name, _retired, keyword) in DicomDictionary.items():
         described = keyword and vr in VRS and (0x0008, 0x0005) < divmod(tag, 1 << 16) < (0x7FE0, 0)
         if described and tag & 0xFFFF and tag not in _IDENTIFY and tag >> 16 != 0x0028:
@@ -261,6 +274,7 @@ def _least_and_most(multiplicity: str) -> tuple[int, int]:
     return int(least), int(most) if most.isdigit() else int(least)
 
 
+@lru_cache(maxsize=1000)
 def _value(level: _Level, vr: str, multiplicity: tuple[int, int], depth: int) -> st.SearchStrategy[Any]:
     if vr == "SQ":
         return st.lists(_level(level, depth - 1), max_size=3) if depth else st.just([])
@@ -294,6 +308,7 @@ def _one(level: _Level, vr: str) -> st.SearchStrategy[Any]:
     return _special(level)[vr]
 
 
+@lru_cache(maxsize=100)
 def _special(level: _Level) -> dict[str, st.SearchStrategy[Any]]:
     digits = st.integers(-(10**9), 10**9)
     person = st.lists(_text("abcXYZ '-" + level.letters, 11), max_size=5).map(
@@ -313,7 +328,7 @@ def _special(level: _Level) -> dict[str, st.SearchStrategy[Any]]:
         "PN": person,
         "TM": _times(),
         "UI": st.integers(1, 2**128 - 1).map("2.25.{}".format),
-        "UR": st.builds("https://example.org/{}".format, st.text("abc019-_", max_size=20)),
+        "UR": _empty("UR") | st.text("abc019-_", max_size=20).map("https://example.org/{}".format),
     }
 
 

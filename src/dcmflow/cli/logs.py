@@ -1,0 +1,45 @@
+"""Logging of a command: lines on stderr, and in the file of `--log-file`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dcmflow.cli.common import Common
+    from dcmflow.flow.events import Observer
+
+
+def start_logging(options: Common, write: Callable[[str], object], *, live: bool = False) -> list[Observer]:
+    """Observers that log the events of a run, as the common options say.
+
+    Args:
+        write: puts a line on stderr.
+        live: a table of stages is shown there, which counts refusals as they happen.
+    """
+    from dcmflow.observe.log import PER_INSTANCE, EventLog, Forward, logger
+
+    chatty = options.verbose or options.debug
+    level = "error" if options.quiet else "debug" if chatty else "warning" if live else "info"
+    colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    shown = logger(write, level=level, format=options.log_format, colour=colour)
+    hidden = PER_INSTANCE if live and not chatty else ()
+    loggers = [shown]
+    observers: list[Observer] = [EventLog(shown, without=hidden)]
+    stream = options.log_stream
+    if stream is not None:
+
+        def write_to_file(line: str) -> None:
+            stream.write(line + "\n")
+            stream.flush()
+
+        filed = logger(write_to_file, level="debug" if chatty else "info", format=options.log_format)
+        loggers.append(filed)
+        observers.append(EventLog(filed))
+    least = logging.DEBUG if options.debug else logging.INFO if options.verbose else logging.ERROR
+    logging.basicConfig(level=least, handlers=[Forward(loggers, least)], force=True)
+    logging.captureWarnings(True)
+    return observers

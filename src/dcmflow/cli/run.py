@@ -1,0 +1,41 @@
+"""`dcmflow run`: a pipeline file, until its sources end or a signal comes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from dcmflow.cli.common import chosen
+
+
+def run(
+    file: Annotated[Path, Parameter(help="The pipeline file.")],
+    /,
+    *,
+    report: Annotated[
+        Path | None, Parameter(metavar="FILE", help="Write what became of everything to this file, as JSON.")
+    ] = None,
+    backend: Annotated[
+        Literal["asyncio", "trio", "uvloop"], Parameter(metavar="NAME", help="The event loop it runs on.")
+    ] = "asyncio",
+    grace: Annotated[
+        str,
+        Parameter(metavar="TIME", help="How long what is under way may take to settle after a first signal."),
+    ] = "30 s",
+    format: Annotated[
+        str | None, Parameter(metavar="FORMAT", help="text: a summary; json: the report, on stdout.")
+    ] = None,
+) -> int:
+    """Run a pipeline file.
+
+    The first SIGINT or SIGTERM drains: sources take on nothing more, and what is under way settles. The second cancels.
+    """
+    from dcmflow.cli.execute import execute
+    from dcmflow.cli.load import load_pipeline, seconds
+
+    wanted = chosen(format, ("text", "json"), terminal="text", pipe="text")
+    patience = seconds(grace, "--grace")
+    pipeline = load_pipeline(file)
+    return execute(pipeline, backend=backend, grace=patience, report=report, format=wanted)

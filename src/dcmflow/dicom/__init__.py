@@ -1,0 +1,1 @@
+"""A SOP Instance as a value: encoded bytes, the elements in them, and files of them."""

@@ -1,0 +1,1 @@
+"""Instances that came before go no further."""

@@ -1,0 +1,140 @@
+"""Files in a folder, laid out as a template says."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Final
+
+import anyio
+from anyio import to_thread
+from msgspec import Meta
+
+from dcmflow.dicom.instance import Instance
+from dcmflow.dicom.layout import Layout
+from dcmflow.errors import ConfigError
+from dcmflow.flow.context import Context
+from dcmflow.flow.stage import Sink
+from dcmflow.sinks import writing
+from dcmflow.sinks.commit import Committer, perform
+from dcmflow.sinks.placing import Exists, Placement
+
+DEFAULT_LAYOUT: Final = "{PatientID}/{StudyInstanceUID}/{SeriesInstanceUID}/{SOPInstanceUID}.dcm"
+INLINE: Final = 1024 * 1024  # up to this size writing in place is quicker than a thread
+REMEMBERED: Final = 4096  # folders and paths that are remembered
+
+
+class _Grouping(Sink, frozen=True, kw_only=True):
+    """A sink that gains by being given several instances at once."""
+
+    workers: Annotated[int, Meta(ge=1, le=1024, description="Instances handled at once.")] = 8
+
+
+class Directory(_Grouping, frozen=True):
+    """Writes DICOM files (PS3.10) into a folder; each is there as a whole or not at all.
+
+    Accepted means that the file has its name, and with `fsync` that file and name are on the disk.
+    """
+
+    path: Annotated[str, Meta(min_length=1, description="The folder; made when it is missing.")]
+    layout: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="Template of the path below it, e.g. '{PatientID}/{SOPInstanceUID}.dcm'.",
+        ),
+    ] = DEFAULT_LAYOUT
+    exists: Annotated[
+        Exists,
+        Meta(
+            description="When another file has the name: skip (it stays), replace, keep-both or refuse."
+            " The same content is always fine."
+        ),
+    ] = "skip"
+    fsync: Annotated[bool, Meta(description="Accepted only once it is on the disk.")] = True
+    link: Annotated[
+        bool,
+        Meta(
+            description="Hard-link unchanged files of a folder instead of copying them, where that is possible."
+        ),
+    ] = False
+
+    def __post_init__(self) -> None:
+        try:
+            Layout(self.layout)
+        except ConfigError as error:
+            raise error.at(key="layout") from None
+        if not self.path:
+            raise ConfigError("no path was given", key="path")
+
+    def promise(self) -> str:
+        return "on disk at" if self.fsync else "handed to the file system at"
+
+    @asynccontextmanager
+    async def open(self, context: Context) -> AsyncIterator[_Actor]:
+        root = str(context.path(self.path))
+        await to_thread.run_sync(prepare_root, root)
+        committer = Committer(group=max(4, self.workers // 2))
+        async with committer.running(min(2, self.workers)):
+            yield _Actor(self, context, root, committer)
+
+
+def prepare_root(root: str) -> None:
+    """Make the folder, remove what dead processes left in it, and see that it can be written to. Raises ConfigError."""
+    try:
+        writing.make_folders(root)
+        if not os.path.isdir(root):
+            raise NotADirectoryError(20, os.strerror(20), root)
+        writing.sweep(root)
+        writing.remove(
+            writing.write_temporary(root, [b"dcmflow looks whether it can write here"], fsync=False)
+        )
+    except OSError as error:
+        raise ConfigError(str(writing.refusal(error, root)), key="path") from error
+
+
+class _Actor:
+    def __init__(self, stage: Directory, context: Context, root: str, committer: Committer) -> None:
+        self._stage = stage
+        self._context = context
+        self._root = root
+        self._committer = committer
+        self._path = Layout(stage.layout).path
+        self._busy: dict[str, anyio.Event] = {}
+        self._swept: OrderedDict[str, None] = OrderedDict({root: None})
+        self._warned: OrderedDict[str, None] = OrderedDict()
+
+    async def write(self, instance: Instance) -> None:
+        stage = self._stage
+        target = os.path.join(self._root, self._path(instance))
+        while (busy := self._busy.get(target)) is not None:
+            await busy.wait()
+        self._busy[target] = anyio.Event()
+        try:
+            folder = os.path.dirname(target)
+            if _first(self._swept, folder) and os.path.isdir(folder):
+                await to_thread.run_sync(writing.sweep, folder)
+            placement = Placement(instance, target, exists=stage.exists, fsync=stage.fsync, link=stage.link)
+            if stage.fsync or instance.payload.size > INLINE:
+                await self._committer.commit(placement)
+            else:
+                perform([placement])
+        finally:
+            self._busy.pop(target).set()
+        if placement.error is not None:
+            raise placement.error
+        if placement.warning and _first(self._warned, target):
+            self._context.warn(placement.warning, target)
+
+
+def _first(remembered: OrderedDict[str, None], key: str) -> bool:
+    """Whether this comes for the first time, as far as anybody remembers."""
+    if key in remembered:
+        remembered.move_to_end(key)
+        return False
+    remembered[key] = None
+    if len(remembered) > REMEMBERED:
+        remembered.popitem(last=False)
+    return True

@@ -1,0 +1,211 @@
+"""Where an instance's file goes when something may be there already: the four policies of `exists`.
+
+A file with the same content is always fine. Otherwise
+
+    skip        the same SOP Instance in another version stays, and the new one counts as stored; a stub of it is written anew
+    replace     the new one takes its place
+    keep-both   the new one goes to NAME-2, NAME-3 ...
+    refuse      the new one is refused
+
+What is in the way and is another SOP Instance, or none at all, is never counted as the new one and never lost, except by `replace`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import PurePath
+from typing import Final, Literal
+
+from dcmflow.dicom.instance import Instance
+from dcmflow.errors import DatasetError, DcmflowError, Refused
+from dcmflow.sinks import writing
+from dcmflow.status import Status
+
+Exists = Literal["skip", "replace", "keep-both", "refuse"]
+Verdict = Literal["free", "same", "version", "stub", "other"]
+
+_BLOCK: Final = 1024 * 1024
+_DUPLICATE: Final = Status(0x0111)
+_NO_HARD_LINK: Final = frozenset(
+    {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOENT}
+)
+
+
+class Placement:
+    """One instance on its way to a path. `write` and `place` run in a thread; neither raises, see `error`.
+
+    Attributes:
+        folders: whose names are to be made durable.
+        error: why the instance is not there.  warning: what an operator should know although it is.
+    """
+
+    __slots__ = (
+        "_exists",
+        "_fsync",
+        "_link",
+        "_overwrite",
+        "_temporary",
+        "error",
+        "folders",
+        "instance",
+        "target",
+        "warning",
+    )
+
+    def __init__(self, instance: Instance, target: str, *, exists: Exists, fsync: bool, link: bool) -> None:
+        self.instance = instance
+        self.target = target
+        self.folders: set[str] = set()
+        self.error: Exception | None = None
+        self.warning = ""
+        self._exists = exists
+        self._fsync = fsync
+        self._link = link
+        self._overwrite = False
+        self._temporary: str | None = None
+
+    def write(self) -> None:
+        """Decide, and unless it is there already write it to a temporary file."""
+        try:
+            if self._choose():
+                folder = os.path.dirname(self.target)
+                self._temporary = self._linked(folder) if self._link else None
+                if self._temporary is None:
+                    buffers = self.instance.part10_segments()
+                    self._temporary = writing.write_temporary(
+                        folder, buffers, fsync=self._fsync, made=self.folders
+                    )
+        except (DcmflowError, OSError) as error:
+            self._fail(error)
+
+    def place(self) -> None:
+        """Give it its name."""
+        if self.error is not None:
+            return
+        try:
+            while self._temporary is not None:
+                try:
+                    if self._overwrite:
+                        os.replace(self._temporary, self.target)
+                    else:
+                        writing.put(self._temporary, self.target)
+                    self._temporary = None
+                except FileExistsError:  # another process was quicker
+                    if not self._choose():
+                        self.discard()
+            if self._fsync:
+                self.folders.add(os.path.dirname(self.target))
+        except (DcmflowError, OSError) as error:
+            self._fail(error)
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        if self._temporary is not None:
+            writing.remove(self._temporary)
+            self._temporary = None
+
+    def _fail(self, error: DcmflowError | OSError) -> None:
+        self.discard()
+        self.error = writing.refusal(error, self.target) if isinstance(error, OSError) else error
+
+    def _choose(self) -> bool:
+        """Whether it is to be written, to `target`, which may be another one afterwards. Raises Refused."""
+        first, number = PurePath(self.target), 1
+        while True:
+            verdict = look(self.target, self.instance)
+            if verdict == "same":
+                if self._fsync:
+                    writing.fsync_file(self.target)
+                return False
+            if verdict == "free":
+                return True
+            if self._exists == "replace":
+                self._overwrite = True
+                return True
+            if self._exists == "keep-both":
+                number += 1
+                self.target = str(first.with_name(f"{first.stem}-{number}{first.suffix}"))
+                continue
+            return self._skip_or_refuse(verdict)
+
+    def _skip_or_refuse(self, verdict: Verdict) -> bool:
+        uid = self.instance.sop_instance_uid
+        if self._exists == "skip" and verdict == "version":
+            self.warning = (
+                f"{self.target} holds another version of SOP Instance {uid}: it stays and the new one is not stored;"
+                " exists = 'keep-both' keeps both, 'replace' the new one"
+            )
+            return False
+        if self._exists == "skip" and verdict == "stub":
+            self.warning = f"{self.target} was incomplete and is written anew"
+            self._overwrite = True
+            return True
+        if verdict == "other":
+            what = "is taken by something else than this SOP Instance"
+            hint = "add {SOPInstanceUID} to the layout, or use exists = 'keep-both'"
+        else:
+            what = "exists with other content" if verdict == "version" else "exists and is incomplete"
+            hint = "exists = 'skip', 'replace' or 'keep-both' would let it pass"
+        raise Refused(f"{self.target} {what}; {hint}", status=_DUPLICATE, instance_uid=uid)
+
+    def _linked(self, folder: str) -> str | None:
+        """A hard link to the file that the instance comes from; None where that does not hold what is to be stored."""
+        source = self.instance.origin.path
+        if source is None or not writing.begins_as_part10(source) or look(source, self.instance) != "same":
+            return None
+        temporary = os.path.join(folder, writing.temporary_name())
+        try:
+            writing.make_folders(folder, self.folders)
+            os.link(source, temporary)
+            if self._fsync:
+                writing.fsync_file(source)
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINK:
+                raise
+            return None
+        return temporary
+
+
+def look(path: str, instance: Instance) -> Verdict:
+    """What is at a path, compared with an instance: nothing, the same, another version of it, a stub of it, something else.
+
+    A stub is an empty file, or one that is cut off. Raises OSError when there is no
+    telling, DatasetError when the instance itself cannot be read any more.
+    """
+    try:
+        status = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return "free"
+    if not status.st_size and stat.S_ISREG(status.st_mode):
+        return "stub"
+    try:
+        existing = Instance.load(path)
+    except (DatasetError, OSError):
+        return "other"
+    if existing.sop_instance_uid != instance.sop_instance_uid:
+        return "other"
+    if _same_content(existing, instance):
+        return "same"
+    try:
+        existing.verify()
+    except DatasetError:
+        return "stub"
+    return "version"
+
+
+def _same_content(one: Instance, other: Instance) -> bool:
+    if one.transfer_syntax_uid != other.transfer_syntax_uid or one.payload.size != other.payload.size:
+        return False
+    if one.sop_class_uid != other.sop_class_uid:
+        return False
+    for start in range(0, one.payload.size, _BLOCK):
+        end = min(start + _BLOCK, one.payload.size)
+        try:
+            mine = one.payload.read(start, end)
+        except DatasetError:  # it is just being replaced
+            return False
+        if mine != other.payload.read(start, end):
+            return False
+    return True
