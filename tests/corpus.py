@@ -273,6 +273,7 @@ def comp(folder: Path) -> Corpus:
     rle.file_meta = FileMetaDataset()
     rle.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     rle.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
+    del rle.file_meta  # `encode` would write it a second time
     corpus.save("rle.dcm", rle, RLELossless)
     for name, tool, syntax in (
         ("jpeg", "dcmcjpeg", JPEGLosslessSV1),

@@ -101,7 +101,7 @@ TYPES = {
     ),
     "AS": Type("PatientAge", "AS", "'012M'", "012M", "051W", "002Y", "001D\\012M", "12"),
     "UI": Type(
-        "RelatedGeneralSOPClassUID", "UI", f"'{CT}'", CT, "1.2", f"{CT}.1", f"1.2\\{CT}", ordered=False, text=True,
+        "RelatedGeneralSOPClassUID", "UI", f"'{CT}'", CT, "1.2", "1.3", f"1.2\\{CT}", ordered=False, text=True,
     ),
     "UI keyword": Type("RelatedGeneralSOPClassUID", "UI", "CTImageStorage", CT, "1.2", "1.3", f"1.2\\{CT}", ordered=False),
     "AT": Type("FrameIncrementPointer", "AT", "(0018,1063)", *AT_VALUES, b"\x18\0", ordered=False),
@@ -531,6 +531,7 @@ BAD = [
     ("exists Modality", 8, "exists wants parentheses"),
     ("exists(Modality", 16, "a ) is missing"),
     ("exists(Modality == 'CT')", 17, "a ) is missing"),
+    ("exists(", 8, "a keyword or tag is missing"),
     ("exists()", 8, "a keyword or tag is missing"),
     ("(0008,006) == 'CT'", 2, "the element comes first"),
     ("('ACME',0018,10) == 5", 1, "private elements have an odd group"),
@@ -659,6 +660,7 @@ WORDS = st.sampled_from(
 @given(st.one_of(st.text(max_size=60), st.lists(WORDS, max_size=12).map(" ".join)))
 @example("Modality == 'CT' and\n\n\tSeriesNumber >")
 @example("\x00")
+@example("exists(")
 @example("Modality == '\ud800'")
 @example("PatientName matches '(?P<a>'")
 @example("PatientName matches '" + "(" * 300 + ")" * 300 + "'")

@@ -264,13 +264,16 @@ async def test_drain_settles_what_is_admitted_and_ends_endless_sources() -> None
     assert emitted == accepted >= 10
 
 
-async def test_drain_with_grace_refuses_what_does_not_settle() -> None:
-    receipts = Receipts()
-    async with Pipeline(Numbers(9, receipts) | Stuck(anyio.Event(), inbox=2)).start() as running:
+async def test_drain_with_grace_refuses_what_does_not_settle_and_names_it() -> None:
+    receipts, events = Receipts(), list[Event]()
+    pipeline = Pipeline(Numbers(9, receipts, name="in") | Stuck(anyio.Event(), inbox=2))
+    async with pipeline.start(observe=events.append) as running:
         await wait_all_tasks_blocked()
         await running.drain(grace=0)
         assert closed(running.statistics()) == (3, 0, 0, 3)
     assert {receipt.status for receipt in receipts} == {Status.CANCELLED}
+    named = [event for event in events if isinstance(event, InstanceRefused)]
+    assert [(event.stage, event.sop_instance_uid) for event in named] == [("in", f"2.25.{n}") for n in (1, 2, 3)]
 
 
 async def test_an_error_in_the_block_cancels_and_comes_out_as_it_is() -> None:

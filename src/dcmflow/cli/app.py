@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _dispatch(arguments, words)
         sys.stdout.flush()
     except BrokenPipeError:
-        common.discard_stdout()
+        common.discard(sys.stdout)
     except KeyboardInterrupt:
         code = INTERRUPTED
     except SystemExit as end:
@@ -100,12 +100,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         from dcmflow.cli.failure import complain
 
         code = complain(error, debug=debug)
+    finally:
+        common.close()
+        common.flush_streams()
     return code
 
 
 def _dispatch(arguments: common.Common, words: list[str]) -> int:
     if not words or words[0].startswith("-"):
         return _without_command(words)
+    if words[0] == "help":
+        words = [*words[1:], "--help"]
+        if len(words) == 1:
+            return _without_command(words)
     name = words[0]
     if name not in COMMANDS:
         from difflib import get_close_matches

@@ -87,6 +87,14 @@ def use(common: Common) -> None:
     _current.set(common)
 
 
+def close() -> None:
+    """Close the log file; what is on its way to it is written."""
+    common = _current.get()
+    if common is not None and common.log_stream is not None:
+        with contextlib.suppress(OSError):
+            common.log_stream.close()
+
+
 def split(arguments: Iterable[str], commands: Iterable[str]) -> tuple[Common, list[str]]:
     """The common options, and the arguments without them; what stands after `--` is left alone.
 
@@ -128,15 +136,35 @@ def say(text: str = "") -> None:
         print(text, file=sys.stderr, flush=True)
 
 
+def notice(level: str, text: str, **facts: object) -> None:
+    """`dcmflow: error: ...` on stderr, or one JSON line where log lines are JSON."""
+    if options().log_format == "json":
+        import json
+
+        say(json.dumps({"event": level, "level": level, "message": text, **facts}, default=str))
+    else:
+        say(f"dcmflow: {level}: {text}")
+
+
 def warn(text: str) -> None:
-    say(f"dcmflow: warning: {text}")
+    """Something a person should know, although the command goes on."""
+    notice("warning", text)
 
 
-def discard_stdout() -> None:
-    """Nobody reads stdout any more: what is still written to it goes nowhere, and ends without a message."""
+def flush_streams() -> None:
+    """Write out what is buffered; where nobody reads it, let it go, so that the exit code stays what it is."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            discard(stream)
+
+
+def discard(stream: IO[str]) -> None:
+    """What is still written to this stream goes nowhere, and ends without a message."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
 
 

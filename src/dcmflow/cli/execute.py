@@ -15,7 +15,7 @@ import anyio
 import msgspec
 
 from dcmflow.cli import common
-from dcmflow.cli.common import DONE, INTERRUPTED, SOME_FAILED, Usage, say
+from dcmflow.cli.common import DONE, INTERRUPTED, SOME_FAILED, Usage, notice, say, warn
 from dcmflow.cli.failure import printable
 from dcmflow.cli.logs import start_logging
 from dcmflow.errors import ConfigError
@@ -119,21 +119,19 @@ class Execution:
                 try:
                     self._report.write(plain["pipeline"], plain["stages"], self.refusals)
                 except OSError as error:
-                    say(f"dcmflow: error: the report cannot be written: {error.strerror or error}")
+                    notice("error", f"the report cannot be written: {error.strerror or error}")
                     code = code or SOME_FAILED
             if self.refusals.lost:
-                say(
-                    f"dcmflow: warning: {self.refusals.lost} refusals are not in the report: the temporary folder is full"
-                )
+                warn(f"{self.refusals.lost} refusals are not in the report: the temporary folder is full")
             try:
                 self._show(statistics, plain)
                 sys.stdout.flush()
             except BrokenPipeError:
-                common.discard_stdout()
+                common.discard(sys.stdout)
             self._list_refusals(statistics)
         if self._error is not None:
             if code == INTERRUPTED:
-                say(f"dcmflow: error: {printable(str(self._error))}")
+                notice("error", printable(str(self._error)))
             else:
                 raise self._error
         return code
@@ -148,12 +146,11 @@ class Execution:
         if not self._listed:
             return
         for event in self.refusals.first:
+            uid = event.sop_instance_uid or "an object"
             path = f" ({event.path})" if event.path else ""
             effort = "" if event.required else ", best effort"
-            uid = event.sop_instance_uid or "an object"
-            say(
-                f"refused: {uid}{printable(path)} at {event.stage}: {event.status}{effort}: {printable(event.reason)}"
-            )
+            text = f"refused: {uid}{path} at {event.stage}: {event.status}{effort}: {event.reason}"
+            say(printable(text, lines=False))
         more = self.refusals.count - len(self.refusals.first)
         if more:
             say(f"and {more} more, see {'the report' if self._report else '--report'}")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 
-from dcmflow.cli.common import NOTHING_TRIED, SOME_FAILED, WRONG, Usage, options, say
+from dcmflow.cli.common import NOTHING_TRIED, SOME_FAILED, WRONG, Usage, notice, options, say
 from dcmflow.errors import ConfigError, DcmflowError, GraphError, NetworkError, StageError
 
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
@@ -14,15 +13,17 @@ _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
 def complain(error: Exception, *, debug: bool) -> int:
     """Say what went wrong, on stderr, and return the exit code. A traceback only when `debug` is set."""
+    text, code = describe(error)
+    facts = {}
     if debug:
         import traceback
 
-        say("".join(traceback.format_exception(error)).rstrip())
-    text, code = describe(error)
-    if options().log_format == "json":
-        say(json.dumps({"event": "error", "level": "error", "message": text}))
-    else:
-        say(f"dcmflow: error: {printable(text)}")
+        trace = "".join(traceback.format_exception(error)).rstrip()
+        if options().log_format == "json":
+            facts["traceback"] = trace
+        else:
+            say(trace)
+    notice("error", text if facts else printable(text), **facts)
     return code
 
 
@@ -37,7 +38,12 @@ def describe(error: Exception) -> tuple[str, int]:
         return text, WRONG if error.opening else SOME_FAILED
     if isinstance(error, NetworkError):
         return text, NOTHING_TRIED
-    if isinstance(error, DcmflowError | OSError):
+    if isinstance(error, OSError):
+        return (
+            f"{error.filename}: {error.strerror}" if error.filename else error.strerror or text,
+            SOME_FAILED,
+        )
+    if isinstance(error, DcmflowError):
         return text, SOME_FAILED
     if isinstance(error, ExceptionGroup):
         texts = [describe(inner)[0] for inner in error.exceptions]
@@ -48,9 +54,10 @@ def describe(error: Exception) -> tuple[str, int]:
     )
 
 
-def printable(text: str) -> str:
-    """The text without anything that a terminal would obey; line breaks stay."""
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+def printable(text: str, *, lines: bool = True) -> str:
+    """The text without anything that a terminal would obey; line breaks stay where `lines` says so."""
+    safe = _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return safe if lines else safe.replace("\n", "\\n")
 
 
 def _is_parse_error(error: Exception) -> bool:

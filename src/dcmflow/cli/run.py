@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from dcmflow.cli.common import chosen
+
+if TYPE_CHECKING:
+    from dcmflow.flow.pipeline import Pipeline
 
 
 def run(
@@ -38,4 +41,19 @@ def run(
     wanted = chosen(format, ("text", "json"), terminal="text", pipe="text")
     patience = seconds(grace, "--grace")
     pipeline = load_pipeline(file)
-    return execute(pipeline, backend=backend, grace=patience, report=report, format=wanted)
+    return execute(
+        pipeline, backend=backend, grace=patience, report=report, format=wanted, total=expected(pipeline)
+    )
+
+
+def expected(pipeline: Pipeline) -> int | None:
+    """How many instances the sources will emit; None where that shows only as they come."""
+    from dcmflow.sources.synthetic import Synthetic
+
+    total = 0
+    for stage in pipeline.graph.stages.values():
+        if isinstance(stage, Synthetic):
+            total += stage.patients * stage.studies * stage.series * stage.instances
+        elif stage.kind == "source":
+            return None
+    return total

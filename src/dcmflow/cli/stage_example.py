@@ -23,7 +23,12 @@ _SAMPLES: dict[str, Any] = {
     "table": "stations.csv",
     "to": "PACS@pacs.example.org:104",
 }
-_BY_TYPE = {inspect.StrType: "...", inspect.IntType: 1, inspect.BoolType: True, inspect.ListType: []}
+_BY_TYPE: dict[type[inspect.Type], Any] = {
+    inspect.StrType: "...",
+    inspect.IntType: 1,
+    inspect.BoolType: True,
+    inspect.ListType: [],
+}
 
 
 def example(kind: str, type_name: str, cls: type[Stage]) -> str:
@@ -73,4 +78,4 @@ def _sample(field: inspect.Field) -> Any:
         return _SAMPLES[field.encode_name]
     if isinstance(info, inspect.LiteralType):
         return info.values[0]
-    return next((sample for kind, sample in _BY_TYPE.items() if isinstance(info, kind)), {})
+    return _BY_TYPE.get(type(info), {})

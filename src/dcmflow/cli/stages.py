@@ -66,7 +66,7 @@ def _list(wanted: str) -> None:
 
 
 def _listing() -> dict[str, list[dict[str, str]]]:
-    from dcmflow.config.catalogue import document, stage_types
+    from dcmflow.config.stages import document, stage_types
     from dcmflow.errors import ConfigError
 
     found: dict[str, list[dict[str, str]]] = {f"{kind}s": [] for kind in KINDS}
@@ -83,7 +83,7 @@ def _page(kind: str, type_name: str) -> dict[str, Any]:
     import msgspec
 
     from dcmflow.cli.stage_example import example
-    from dcmflow.config.catalogue import document, stage_class
+    from dcmflow.config.stages import document, stage_class
 
     page: dict[str, Any] = msgspec.to_builtins(document(kind, type_name))
     return {**page, "example": example(kind, type_name, stage_class(kind, type_name))}

@@ -118,4 +118,4 @@ class Document:
 
 def dotted(path: tuple[str, ...]) -> str:
     """A path as written in TOML: `sinks.archive`, `sinks."a b"`."""
-    return ".".join(part if part in ("*", "") else write_key(part) for part in path)
+    return ".".join(map(write_key, path))

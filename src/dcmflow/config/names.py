@@ -81,11 +81,12 @@ def read_nodes(
                 'where is it? write address = "AE@host:port", or host, port and ae-title', table
             )
         node = convert(fields, Node, document, table, lax=lax, also=("address",))
-        nodes[name] = replace(node, tls=_absolute_tls(node.tls, base)) if node.tls else node
+        nodes[name] = replace(node, tls=absolute_tls(node.tls, base)) if node.tls else node
     return nodes
 
 
-def _absolute_tls(tls: Tls, base: Path | None) -> Tls:
+def absolute_tls(tls: Tls, base: Path | None) -> Tls:
+    """The same with absolute paths; relative ones are relative to `base`. Raises ConfigError for an unknown `~user`."""
     paths = {key: getattr(tls, key) for key in ("cert", "key", "ca")}
     return replace(tls, **{key: str(absolute(path, base)) for key, path in paths.items() if path is not None})
 

@@ -128,7 +128,7 @@ def _raise_all(problems: list[ConfigError]) -> None:
 
 
 def _name(document: Document, environ: Mapping[str, str]) -> str:
-    name = expand(document.data.get("name", "pipeline"), environ, document)
+    name = expand({"name": document.data.get("name", "pipeline")}, environ, document)["name"]
     if not isinstance(name, str) or not name.strip():
         raise document.error(f"expected a text that is not empty, got {in_toml(name)}", (), "name")
     return name

@@ -17,7 +17,7 @@ from msgspec.structs import force_setattr, replace
 
 from dcmflow.config.convert import convert
 from dcmflow.config.document import Document
-from dcmflow.config.names import check_tables, read_folders, read_nodes, read_selectors
+from dcmflow.config.names import absolute_tls, check_tables, read_folders, read_nodes, read_selectors
 from dcmflow.config.node import Node, Tls, ae_title
 from dcmflow.config.places import Folder
 from dcmflow.errors import ConfigError
@@ -131,8 +131,11 @@ class Settings(Struct, frozen=True, kw_only=True):
         for path, line in document.lines.items():
             if path and not isinstance(_at(data, path), dict):
                 origins[".".join(path)] = f"{document.file or 'text'}:{line}"
+        local = convert(data.get("local", {}), Local, document, ("local",))
+        if local.tls is not None:
+            local = replace(local, tls=absolute_tls(local.tls, base))
         settings = cls(
-            local=convert(data.get("local", {}), Local, document, ("local",)),
+            local=local,
             nodes=read_nodes(document, base),
             dirs=read_folders(document, base),
             selectors=read_selectors(document),

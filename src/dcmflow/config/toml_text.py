@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import math
 import re
@@ -13,6 +14,7 @@ from dcmflow.errors import ConfigError
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _UNSAFE_IN_BLOCK = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_EARLY_END = re.compile(r'"(?="")|"\Z')
 _WIDTH = 100
 
 
@@ -28,9 +30,7 @@ def string(text: str) -> str:
     """
     if "\n" not in text.strip("\n") or _UNSAFE_IN_BLOCK.search(text):
         return _line(text)
-    escaped = _valid(text).replace("\\", "\\\\").replace('"""', '""\\"')
-    if escaped.endswith('"'):
-        escaped = escaped[:-1] + '\\"'
+    escaped = _EARLY_END.sub(r"\"", _valid(text).replace("\\", r"\\"))
     return f'"""\n{escaped}"""'
 
 
@@ -62,6 +62,8 @@ def value(item: Any, *, where: str = "value") -> str:
             return repr(item) if math.isfinite(item) else str(item)
         case str():
             return string(item)
+        case datetime.date() | datetime.time():  # a datetime is a date
+            return item.isoformat()
         case Mapping():
             pairs = [f"{key(str(k))} = {_inline(v, where)}" for k, v in item.items()]
             return f"{{ {', '.join(pairs)} }}" if pairs else "{}"

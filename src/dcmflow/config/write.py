@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,10 +12,11 @@ from dcmflow.config import toml_text
 from dcmflow.config.node import Node
 from dcmflow.config.variables import escape
 from dcmflow.errors import ConfigError
-from dcmflow.flow.graph import plain
 from dcmflow.flow.pipeline import Pipeline
-from dcmflow.flow.registry import registered, stage_type
+from dcmflow.flow.registry import function_name, registered, stage_type
 from dcmflow.flow.stage import KINDS, Stage
+
+_OF_TOML = (datetime.datetime, datetime.date, datetime.time)
 
 
 def dumps(pipeline: Pipeline) -> str:
@@ -46,14 +48,12 @@ def dumps(pipeline: Pipeline) -> str:
 
 def _stage(name: str, stage: Stage, origins: list[str]) -> str:
     table = (f"{stage.kind}s", name)
-    fields = plain(stage)
-    fields.pop("name", None)
-    fields.pop("type", None)
-    content: dict[str, Any] = {"type": type_of(stage)}
-    if origins:
-        content["from"] = origins[0] if len(origins) == 1 else origins
-    content |= fields
     try:
+        content: dict[str, Any] = {"type": type_of(stage)}
+        if origins:
+            content["from"] = origins[0] if len(origins) == 1 else origins
+        fields = msgspec.to_builtins(stage, builtin_types=_OF_TOML, enc_hook=function_name)
+        content |= {key: item for key, item in fields.items() if key not in ("name", "type")}
         return toml_text.table(table, _escaped(content))
     except ConfigError as error:
         raise error.at(table=".".join(table)) from None

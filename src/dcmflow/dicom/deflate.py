@@ -113,11 +113,13 @@ def verify(payload: Payload) -> None:
     Raises:
         DatasetError: it does not inflate, does not parse, or ends inside an element.
     """
-    window, skip, wanted = bytearray(), 0, 0
+    window, skip, wanted, padding = bytearray(), 0, 0, False
     encoding = None
     for part in inflate(payload):
-        if skip >= len(part):
-            skip -= len(part)
+        if padding and any(part):
+            raise DatasetError("elements stop in the middle of the deflated data set")
+        if padding or skip >= len(part):
+            skip = max(0, skip - len(part))
             continue
         window += memoryview(part)[skip:]
         skip = 0
@@ -131,12 +133,14 @@ def verify(payload: Payload) -> None:
         except Incomplete as error:
             position = error.position
             wanted = 2 * (len(window) - position)
-            if wanted > LIMIT:
+            if wanted > LIMIT // 4:
                 raise DatasetError(
-                    f"an element of undefined length has more than {format_size(LIMIT)}"
+                    f"an element of undefined length has more than {format_size(LIMIT // 8)} in a deflated data set"
                 ) from error
+        else:
+            padding = position + 8 <= len(window)
         skip = max(0, position - len(window))
-        del window[:position]
+        del window[: len(window) if padding and not any(window[position:]) else position]
     if skip:
         raise Incomplete(f"the last element runs {skip} bytes past the end of the data set")
     if any(window):

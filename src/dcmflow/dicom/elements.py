@@ -25,6 +25,8 @@ Buffer = bytes | bytearray | memoryview
 UNDEFINED: Final = 0xFFFFFFFF
 MAX_DEPTH: Final = 100  # of nested sequences; real ones stay below ten
 
+_MAX_REPEATS: Final = 10_000
+
 ITEM: Final = 0xE000FFFE
 ITEM_END: Final = 0xE00DFFFE
 SEQUENCE_END: Final = 0xE0DDFFFE
@@ -166,7 +168,7 @@ def scan(
 
     Returns:
         The position of the stop element, or behind the last element; more than `end` when its value runs out of the
-        buffer, less when an item delimiter or too few bytes for a header are left.
+        buffer, less when an item delimiter, zeros or too few bytes for a header are left.
 
     Raises:
         Incomplete: an undefined length does not end in this buffer. What comes before is in the index.
@@ -181,15 +183,15 @@ def scan(
                 if raw not in index:
                     index[raw] = position
                 elif index[raw] != position:
-                    repeats.append((raw, position))
+                    _repeated(repeats, raw, position)
                 if raw == stop:
                     return position
                 position += length + 8
                 continue
-            if raw == ITEM_END:
+            if raw == ITEM_END or (raw == 0 and _only_zeros(buffer, position, end)):
                 return position
             if index.setdefault(raw, position) != position:
-                repeats.append((raw, position))
+                _repeated(repeats, raw, position)
             if raw == stop:
                 return position
             position = _after(buffer, position, end, encoding)
@@ -197,12 +199,12 @@ def scan(
     pair, implicit = encoding.pair, not encoding.explicit
     while position <= last:
         raw, length = pair(buffer, position)
-        if raw == ITEM_END:
+        if raw == ITEM_END or (raw == 0 and _only_zeros(buffer, position, end)):
             return position
         if raw not in index:
             index[raw] = position
         elif index[raw] != position:
-            repeats.append((raw, position))
+            _repeated(repeats, raw, position)
         if raw == stop:
             return position
         if implicit and length != UNDEFINED:
@@ -210,6 +212,22 @@ def scan(
         else:
             position = _after(buffer, position, end, encoding)
     return position
+
+
+def _repeated(repeats: list[tuple[int, int]], raw: int, position: int) -> None:
+    repeats.append((raw, position))
+    if len(repeats) > _MAX_REPEATS:
+        raise DatasetError(f"the same elements again and again, {_shown(raw)} for one")
+
+
+def _only_zeros(buffer: Buffer, position: int, end: int) -> bool:
+    """True where nothing but padding follows, which some writers leave behind a data set; anything else of tag 0 is an error."""
+    step = 1 << 20
+    for start in range(position, end, step):
+        part = bytes(buffer[start : min(end, start + step)])
+        if part.count(0) != len(part):
+            raise DatasetError("found (0000,0000), which is no element of a data set")
+    return True
 
 
 def _after(buffer: Buffer, position: int, end: int, encoding: Encoding) -> int:
@@ -376,9 +394,10 @@ def walk(buffer: Buffer, position: int, end: int, encoding: Encoding) -> Iterato
         Incomplete, DatasetError: as `element_at`.
     """
     while position + 8 <= end:
-        element = element_at(buffer, position, end, encoding)
-        if element.tag == 0xFFFEE00D:
+        raw = encoding.pair(buffer, position)[0]
+        if raw == ITEM_END or (raw == 0 and _only_zeros(buffer, position, end)):
             return
+        element = element_at(buffer, position, end, encoding)
         yield element
         position = element.end
 

@@ -142,10 +142,8 @@ class Header(Mapping[str | int, Any]):
         if found is None:
             return default
         header, tag = found
-        element, data = header.located(tag)
-        vr = header.vr_of(element)
-        if vr in ("IS", "DS"):
-            return bytes(data).decode("latin-1").strip(" \0")
+        if header.vr_of(header.placed(tag)) in ("IS", "DS"):
+            return bytes(header.located(tag)[1]).decode("latin-1").strip(" \0")
         value = header[tag]
         if value is None:
             return ""
@@ -158,7 +156,7 @@ class Header(Mapping[str | int, Any]):
             KeyError: the element is absent.
         """
         header, tag = self._existing(key)
-        return header.vr_of(header.located(tag)[0])
+        return header.vr_of(header.placed(tag))
 
     def raw(self, key: str | int) -> Buffer:
         """The encoded value of an element, padding included, the delimiter behind an undefined length not.
@@ -171,13 +169,13 @@ class Header(Mapping[str | int, Any]):
         return data[:-8] if element.undefined else data
 
     def element(self, key: str | int) -> Element:
-        """Where an element is: its tag, length and whether that is undefined; positions are relative.
+        """Where an element is, in the data set or item that holds it, and how long it is.
 
         Raises:
             KeyError: the element is absent.
         """
         header, tag = self._existing(key)
-        return header.located(tag)[0]
+        return header.placed(tag)
 
     def tags(self) -> tuple[int, ...]:
         """All tags, ascending.
@@ -263,7 +261,8 @@ class Header(Mapping[str | int, Any]):
 
     def _passed(self, tag: int) -> bool:
         """True when everything up to the broken place was in order and `tag` would have come before."""
-        seen = list(map(swap, self._index))
+        # the element at which the walk broke off may be anything
+        seen = [swap(raw) for raw, position in self._index.items() if position < self._at]
         return bool(seen) and seen[-1] > tag and seen == sorted(seen)
 
     def _walk(self, stop: int) -> None:
@@ -292,6 +291,7 @@ class Header(Mapping[str | int, Any]):
                 self._problem = error
                 break
             except DatasetError as error:
+                self._at = max(index.values(), default=0)
                 self._problem = error
                 break
             self._at = base + position
@@ -319,17 +319,20 @@ class Header(Mapping[str | int, Any]):
 
     # -- decoding
 
-    def located(self, tag: int) -> tuple[Element, Buffer]:
-        """Where the element is, relative to anything, and its value."""
+    def placed(self, tag: int) -> Element:
+        """Where the element with this tag is in this data set.
+
+        Raises:
+            KeyError: the element is absent.
+            DatasetError: it does not end.
+        """
+        if not self._find(tag):
+            raise KeyError(tag)
         position = self._index[swap(tag)]
         encoding = self._encoding or self._expected
-        data = self._data
-        if position < len(data):
-            try:
-                element = element_at(data, position, len(data), encoding)
-                return element, data[element.value : element.end]
-            except Incomplete:
-                pass
+        if position < len(self._data):
+            with suppress(Incomplete):
+                return element_at(self._data, position, len(self._data), encoding)
         for data, base, whole in self.source.pieces(position):
             if position - base >= len(data):
                 continue
@@ -339,10 +342,15 @@ class Header(Mapping[str | int, Any]):
                 if whole:
                     raise
                 continue
-            if isinstance(self.source, MemoryPayload):
-                return element, data[element.value : element.end]
-            return element, self.source.read(base + element.value, base + element.end)
+            if not base:
+                return element
+            return element._replace(start=position, value=base + element.value, end=base + element.end)
         raise Incomplete(f"{tags.name(tag)} is not there any more", position)
+
+    def located(self, tag: int) -> tuple[Element, Buffer]:
+        """`placed`, and the encoded value."""
+        element = self.placed(tag)
+        return element, self.source.read(element.value, element.end)
 
     def vr_of(self, element: Element) -> str:
         """The value representation of an element of this data set."""
@@ -353,7 +361,7 @@ class Header(Mapping[str | int, Any]):
             if tag & 0x10000 or element.length < 0xFFFF:
                 vr = self._known_vr(tag) or "UN"
         elif not vr:
-            vr = self._known_vr(tag) or ("SQ" if element.undefined else "UN")
+            vr = self._known_vr(tag) or ("SQ" if element.undefined and element.length > 8 else "UN")
         return self._resolved(element, vr) if " " in vr else vr
 
     def _known_vr(self, tag: int) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import msgspec
 
-from dcmflow.dicom import deflate, files, part10, splice
+from dcmflow.dicom import deflate, encoded, files, part10, rewrite, splice
 from dcmflow.dicom.elements import Buffer, Encoding, encoding_of
 from dcmflow.dicom.header import Header, Source
 from dcmflow.dicom.payload import MemoryPayload, Payload
@@ -206,7 +206,7 @@ class Instance:
         Raises:
             DatasetError: the bytes are broken, or a new value is no UID.
         """
-        return self._spliced(lambda payload, header: splice.change_uids(payload, header, change))
+        return self._spliced(lambda payload, header: rewrite.change_uids(payload, header, change))
 
     def _spliced(self, splicing: Callable[[Payload, Header], Payload]) -> Instance:
         payload, header = self.payload, self.header
@@ -275,7 +275,7 @@ class Instance:
         if self._deflated:
             deflate.verify(self.payload)
         else:
-            splice.verify(self.payload, self._encoding())
+            encoded.verify(self.payload, self._encoding())
 
     # -- files
 

@@ -210,11 +210,7 @@ def transfer_syntax(data: Buffer, declared: str) -> str:
         return declared
     if not len(data):
         return declared
-    if not declared:
-        encoding = guess_encoding(data)
-        if encoding is None:
-            return ""
-        if encoding is EXPLICIT_BIG:
-            return EXPLICIT_VR_BIG_ENDIAN
+    if not declared and guess_encoding(data) is EXPLICIT_BIG:
+        return EXPLICIT_VR_BIG_ENDIAN
     encoding = found_encoding(data, 0, len(data), IMPLICIT)
     return EXPLICIT_VR_LITTLE_ENDIAN if encoding is EXPLICIT else IMPLICIT_VR_LITTLE_ENDIAN

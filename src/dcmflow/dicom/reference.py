@@ -227,7 +227,7 @@ def parse_reference(tokens: Sequence[Token], position: int, text: str, fail: Fai
         ConfigError: no reference, an unknown keyword (with a suggestion), an index where none can be.
     """
     first = tokens[position]
-    after = tokens[position + 1]
+    after = tokens[min(position + 1, len(tokens) - 1)]
     if first.kind == WORD and first.text in ORIGIN_WORDS:
         return Reference(first.text, word=first.text), position + 1
     if first.kind == WORD and first.text == LABEL and after.text == "." and after.kind == OPERATOR:

@@ -22,7 +22,8 @@ class Where(Filter, frozen=True):
     """Lets through what matches a selector; the rest is dropped and counted."""
 
     match: Annotated[
-        str, Meta(min_length=1, description="Selector, e.g. \"Modality in ('CT', 'MR') and SeriesNumber > 3\".")
+        str,
+        Meta(min_length=1, description="Selector, e.g. \"Modality in ('CT', 'MR') and SeriesNumber > 3\"."),
     ]
 
     def __post_init__(self) -> None:

@@ -36,7 +36,8 @@ class Receipt:
     """Settles once to a DIMSE status, when everything made from an emitted instance was accepted or one of them refused.
 
     Attributes:
-        instance_uid: SOP Instance UID of the emitted instance.
+        source: the stage that emitted it.
+        instance_uid, path: of the emitted instance.
         outcome: None until settled.
         status: None until settled.
         stage, reason: who refused and why; empty otherwise.
@@ -54,6 +55,7 @@ class Receipt:
         "charge",
         "instance_uid",
         "outcome",
+        "path",
         "reason",
         "size",
         "source",
@@ -61,7 +63,7 @@ class Receipt:
         "status",
     )
 
-    def __init__(self, ledger: Ledger, source: str, instance_uid: str, charge: int, size: int) -> None:
+    def __init__(self, ledger: Ledger, source: str, instance: Instance, charge: int) -> None:
         self._ledger = ledger
         self._shares = 1
         self._accepted = False
@@ -70,9 +72,10 @@ class Receipt:
         self._callbacks: list[Callable[[Receipt], None]] | None = None
         self.admitted = False
         self.source = source
-        self.instance_uid = instance_uid
+        self.instance_uid = instance.sop_instance_uid
+        self.path = instance.origin.path
         self.charge = charge
-        self.size = size
+        self.size = instance.payload.size
         self.outcome: Outcome | None = None
         self.status: Status | None = None
         self.stage = ""

@@ -46,7 +46,7 @@ class Ledger:
 
     def open(self, source: str, instance: Instance, charge: int) -> Receipt:
         """A receipt for an instance whose room is taken; it counts as emitted from `admit` on."""
-        return Receipt(self, source, instance.sop_instance_uid, charge, instance.payload.size)
+        return Receipt(self, source, instance, charge)
 
     def admit(self, receipt: Receipt) -> None:
         """A stage has taken it: from now on it counts. Called twice is called once."""
@@ -86,10 +86,10 @@ class Ledger:
         self.refused += 1
         self.bytes += size
 
-    def close(self, reason: str) -> int:
-        """Refuse everything that is still open; returns how many."""
+    def close(self, reason: str) -> list[Receipt]:
+        """Refuse everything that is still open; returns what that was."""
         self.closing = True
         receipts = list(self._open)
         for receipt in receipts:
             receipt.close(Status.CANCELLED, reason)
-        return len(receipts)
+        return receipts

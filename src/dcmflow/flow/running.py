@@ -29,6 +29,7 @@ from dcmflow.flow.context import Context, Emit
 from dcmflow.flow.delivery import Receipt
 from dcmflow.flow.events import (
     Event,
+    InstanceRefused,
     Observer,
     PipelineCancelled,
     PipelineDraining,
@@ -42,9 +43,12 @@ from dcmflow.flow.ledger import Ledger
 from dcmflow.flow.outlet import Branches, Fanout
 from dcmflow.flow.stage import Source, Stage
 from dcmflow.flow.statistics import PipelineStatistics, Statistics
+from dcmflow.status import Status
 
 if TYPE_CHECKING:
     from dcmflow.flow.pipeline import Pipeline
+
+CANCELLED = "the pipeline was cancelled"
 
 
 class Running:
@@ -198,11 +202,21 @@ class Running:
     def _close_books(self) -> None:
         if self._started_at is not None:
             self._seconds = perf_counter() - self._started_at
-        refused = self._ledger.close("the pipeline was cancelled")
+        refused = self._ledger.close(CANCELLED)
         for node in self._nodes.values():
             node.close()
+        for receipt in refused:
+            self._report(
+                InstanceRefused(
+                    stage=receipt.source,
+                    sop_instance_uid=receipt.instance_uid,
+                    status=Status.CANCELLED,
+                    reason=receipt.reason,
+                    path=receipt.path,
+                )
+            )
         if refused:
-            self._report(PipelineCancelled(pipeline=self.pipeline.name, refused=refused))
+            self._report(PipelineCancelled(pipeline=self.pipeline.name, refused=len(refused)))
         totals = self._ledger
         if self._started_at is not None:
             self._report(

@@ -36,8 +36,10 @@ def event_name(event: Event) -> str:
 
 
 def event_facts(event: Event) -> dict[str, Any]:
-    """The facts of an event; a status as its four digits."""
+    """The facts of an event; a status as its four digits, and `required` only where it is false."""
     facts = event.facts()
+    if facts.get("required") is True:
+        del facts["required"]
     status = getattr(event, "status", None)
     if isinstance(status, Status):
         facts["status"] = f"{status:04X}"

@@ -114,10 +114,12 @@ class ReportFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._shown = os.fspath(path)
-        self._path = Path(path).expanduser().resolve()
-        self._direct = self._path.exists() and not self._path.is_file()  # /dev/stdout, a named pipe
-        if self._path.is_dir():
+        given = Path(path).expanduser()
+        if given.is_dir():
             raise ConfigError(f"report {self._shown} cannot be written: it is a folder; name a file in it")
+        # /dev/stdout, a named pipe: written to, never replaced
+        self._direct = given.exists() and (not given.is_file() or given.is_relative_to("/dev"))
+        self._path = given if self._direct else given.resolve()
         if not self._direct:
             try:
                 with self._beside():

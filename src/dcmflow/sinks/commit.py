@@ -1,8 +1,8 @@
 """Group commit: what several workers want on the disk goes there together, in one thread hop.
 
-A worker hands over its placement and waits. A few committers take whatever has gathered: all files are written, then all names are
-given, then each folder is made durable once. While one committer waits for the disk, what arrives gathers for the next, so the slower
-the disk is the larger the groups become, without a timer.
+A worker hands over its placement and waits. A few committers take whatever has gathered: all files are written, then all
+names are given, then each folder is made durable once. While one committer waits for the disk, what arrives gathers for the
+next, so the slower the disk is the larger the groups become, without a timer.
 """
 
 from __future__ import annotations

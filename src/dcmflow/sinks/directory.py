@@ -114,7 +114,7 @@ class _Actor:
         self._busy[target] = anyio.Event()
         try:
             folder = os.path.dirname(target)
-            if _first(self._swept, folder) and os.path.isdir(folder):
+            if _first(self._swept, folder) and os.path.isdir(folder):  # noqa: ASYNC240 - once per folder
                 await to_thread.run_sync(writing.sweep, folder)
             placement = Placement(instance, target, exists=stage.exists, fsync=stage.fsync, link=stage.link)
             if stage.fsync or instance.payload.size > INLINE:

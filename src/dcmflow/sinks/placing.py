@@ -15,7 +15,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from pathlib import PurePath
 from typing import Final, Literal
 
 from dcmflow.dicom.instance import Instance
@@ -43,6 +42,7 @@ class Placement:
 
     __slots__ = (
         "_exists",
+        "_first",
         "_fsync",
         "_link",
         "_overwrite",
@@ -56,7 +56,7 @@ class Placement:
 
     def __init__(self, instance: Instance, target: str, *, exists: Exists, fsync: bool, link: bool) -> None:
         self.instance = instance
-        self.target = target
+        self.target = self._first = target
         self.folders: set[str] = set()
         self.error: Exception | None = None
         self.warning = ""
@@ -112,7 +112,7 @@ class Placement:
 
     def _choose(self) -> bool:
         """Whether it is to be written, to `target`, which may be another one afterwards. Raises Refused."""
-        first, number = PurePath(self.target), 1
+        number = 1
         while True:
             verdict = look(self.target, self.instance)
             if verdict == "same":
@@ -126,7 +126,8 @@ class Placement:
                 return True
             if self._exists == "keep-both":
                 number += 1
-                self.target = str(first.with_name(f"{first.stem}-{number}{first.suffix}"))
+                stem, suffix = os.path.splitext(self._first)
+                self.target = f"{stem}-{number}{suffix}"
                 continue
             return self._skip_or_refuse(verdict)
 

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import anyio
 from anyio import to_thread
 from anyio.streams.memory import MemoryObjectSendStream
-from msgspec import Meta
+from msgspec import Meta, field
 
-from dcmflow.errors import ConfigError, DcmflowError
+from dcmflow.errors import ConfigError
 from dcmflow.flow.context import Context, Draining, Emit
 from dcmflow.flow.stage import Source
 from dcmflow.sources.aftermath import Aftermath
 from dcmflow.sources.globs import Globs
-from dcmflow.sources.reading import Item, read_all, take
-from dcmflow.sources.walk import walk
+from dcmflow.sources.places import Place, open_place
+from dcmflow.sources.reading import Item
 
-MOVE = "move:"
+MOVE: Final = "move:"
+COUNT: Final = 16  # files that are read in one go, in a thread, ahead of their turn
+WEIGHT: Final = 8 * 1024 * 1024  # bytes after which one go ends
 
 
 class Directory(Source, frozen=True):
@@ -38,10 +40,10 @@ class Directory(Source, frozen=True):
     include: Annotated[
         list[str],
         Meta(description="Read only files that match one of these patterns, e.g. '*.dcm', 'scans/**'."),
-    ] = []
+    ] = field(default_factory=list)
     exclude: Annotated[
         list[str], Meta(description="Leave out files and folders that match one of these patterns.")
-    ] = []
+    ] = field(default_factory=list)
     watch: Annotated[
         bool, Meta(description="Go on with files that come later, once they are complete; ends when drained.")
     ] = False
@@ -54,7 +56,7 @@ class Directory(Source, frozen=True):
     ] = "keep"
 
     def __post_init__(self) -> None:
-        if self.after not in ("keep", "delete") and not self.after.removeprefix(MOVE).strip():
+        if self.after not in ("keep", "delete") and not self.target:
             raise ConfigError(f"{self.after!r} is none of keep, delete, move:FOLDER", key="after")
         if not self.path:
             raise ConfigError("no path was given", key="path")
@@ -64,38 +66,68 @@ class Directory(Source, frozen=True):
             except ValueError as error:
                 raise ConfigError(str(error), key=key) from None
 
+    @property
+    def target(self) -> str:
+        """Where files move to; empty when they do not."""
+        return self.after.removeprefix(MOVE).strip() if self.after.startswith(MOVE) else ""
+
     @asynccontextmanager
     async def open(self, context: Context) -> AsyncIterator[_Actor]:
-        path = str(context.path(self.path))
-        yield _Actor(self, context, path)
+        path = context.path(self.path)
+        target = context.path(self.target) if self.target else None
+        place = await to_thread.run_sync(self._open_place, str(path), target, context)
+        aftermath = Aftermath(target, context) if self.after != "keep" else None
+        try:
+            yield _Actor(place, aftermath)
+        finally:
+            place.close()
+
+    def _open_place(self, path: str, target: Path | None, context: Context) -> Place:
+        if target is not None:
+            try:
+                target.mkdir(parents=True, exist_ok=True)
+                same = os.path.isdir(path) and os.path.samefile(path, target)
+            except OSError as error:
+                raise ConfigError(
+                    f"cannot make the folder {target}: {error.strerror}", key="after"
+                ) from error
+            if same:
+                raise ConfigError("files cannot move to the folder they are read from", key="after")
+        return open_place(
+            path,
+            Globs(self.include, self.exclude),
+            context.stage,
+            recursive=self.recursive,
+            watch=self.watch,
+            takes_away=self.after != "keep",
+            skip=str(target) if target is not None else None,
+        )
 
 
 class _Actor:
-    def __init__(self, stage: Directory, context: Context, path: str) -> None:
-        if not os.path.exists(path):
-            raise ConfigError(f"there is no folder or file {path}", key="path")
-        self._stage = stage
-        self._context = context
-        self._path = path
+    def __init__(self, place: Place, aftermath: Aftermath | None) -> None:
+        self._place = place
+        self._aftermath = aftermath
         self._reading = anyio.CancelScope()
         self._stopped = False
-        self._aftermath: Aftermath | None = None
-        if stage.after != "keep":
-            folder = stage.after.removeprefix(MOVE) if stage.after.startswith(MOVE) else None
-            self._aftermath = Aftermath(context.path(folder) if folder else None, context)
 
     async def run(self, emit: Emit) -> None:
         async with anyio.create_task_group() as tasks:
             if self._aftermath is not None:
                 tasks.start_soon(self._aftermath.run)
             await self._emit_all(emit)
-            await emit.idle()
             if self._aftermath is not None:
                 await self._aftermath.finished()
             tasks.cancel_scope.cancel()
+        if self._stopped:
+            await emit.idle()
 
     async def drain(self) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
         self._stopped = True
+        self._place.stop()
         self._reading.cancel()
 
     async def _emit_all(self, emit: Emit) -> None:
@@ -104,33 +136,33 @@ class _Actor:
             tasks.start_soon(self._read_ahead, send)
             async for batch in receive:
                 for item in batch:
-                    if self._stopped or not await self._pass_on(item, emit):
-                        self._reading.cancel()
+                    if self._stopped:
                         return
+                    try:
+                        await self._pass_on(item, emit)
+                    except Draining:
+                        self._stop()
 
     async def _read_ahead(self, send: MemoryObjectSendStream[list[Item]]) -> None:
-        items = self._items()
         with send, self._reading:
-            while batch := await to_thread.run_sync(take, items, 16, 8 << 20):
-                await send.send(batch)
-
-    def _items(self) -> Iterator[Item]:
-        globs = Globs(self._stage.include, self._stage.exclude)
-        found = walk(self._path, globs, recursive=self._stage.recursive)
-        return read_all(found, self._context.stage, signed=self._aftermath is not None)
-
-    async def _pass_on(self, item: Item, emit: Emit) -> bool:
-        """Emit or report one item; False when the pipeline has begun to drain."""
-        if item.instance is not None:
             try:
-                receipt = await emit(item.instance)
-            except Draining:
-                return False
-            if self._aftermath is not None:
-                self._aftermath.follow(receipt, item)
-                await self._aftermath.room()
-        elif item.error is not None:
-            emit.refused(item.error, path=item.path)
-        else:
-            emit.not_dicom(item.path)
-        return True
+                while (batch := await to_thread.run_sync(self._place.take, COUNT, WEIGHT)) is not None:
+                    await send.send(batch)
+            finally:
+                self._place.stop()
+
+    async def _pass_on(self, item: Item, emit: Emit) -> None:
+        """Emit or report one item. Raises Draining when the pipeline takes nothing more."""
+        if item.instance is None:
+            if item.error is not None:
+                emit.refused(item.error, path=item.path)
+            else:
+                emit.not_dicom(item.path)
+            return
+        receipt = await emit(item.instance)
+        temporary = item.temporary
+        if temporary is not None:
+            receipt.on_settled(lambda _: self._place.drop(temporary))
+        if self._aftermath is not None:
+            self._aftermath.follow(receipt, item)
+            await self._aftermath.room()

@@ -37,7 +37,9 @@ class Synthetic(Source, frozen=True):
     ] = "512 KiB"
     modality: Annotated[
         str | list[str],
-        Meta(description="CT, MR, US, XA, SC, SR, PDF or ECG; of several, the series of a study have one in turn."),
+        Meta(
+            description="CT, MR, US, XA, SC, SR, PDF or ECG; of several, the series of a study have one in turn."
+        ),
     ] = "CT"
     seed: Annotated[int, Meta(description="Another number gives other patients.")] = 0
 
@@ -76,7 +78,11 @@ class _Actor:
 
     async def run(self, emit: Emit) -> None:
         while not self._stopped:
-            instance = await to_thread.run_sync(next, self._made, None) if self._in_thread else next(self._made, None)
+            instance = (
+                await to_thread.run_sync(next, self._made, None)
+                if self._in_thread
+                else next(self._made, None)
+            )
             if instance is None:
                 return
             try:

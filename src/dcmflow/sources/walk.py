@@ -1,19 +1,27 @@
 """The files of a folder, one at a time, in an order that is always the same.
 
-What is not a regular file is never opened: whoever opens a FIFO waits for somebody to write into it. Links are followed, to a folder
-at most once, so that a link to a folder above it ends. Memory grows with folders, not with files: one listing per open level.
+What is not a regular file is never opened: whoever opens a FIFO waits for somebody to write into it. Links are followed, to a
+folder at most once, so that a link to a folder above it ends. Memory grows with folders, not with files: one listing per open
+level.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from dcmflow.sources.globs import Globs
 
-OURS = ".dcmflow-"  # our temporary files and indexes; other hidden files are files
+OURS = ".dcmflow-"  # our temporary files and indexes
+_SAVED = re.compile(r"\.[0-9a-f]{16}\.dcmflow")  # what Instance.save writes to
+
+
+def is_ours(name: str) -> bool:
+    """Whether this is a temporary file or an index of ours; other hidden files are files like all."""
+    return name.startswith(OURS) or (name.endswith(".dcmflow") and _SAVED.fullmatch(name) is not None)
 
 
 class Found(NamedTuple):
@@ -31,23 +39,24 @@ class Found(NamedTuple):
     error: OSError | None = None
 
 
-def walk(root: str, globs: Globs, *, recursive: bool = True) -> Iterator[Found]:
-    """All that lies below `root` and is wanted. A folder that cannot be listed is one error; the rest goes on."""
-    seen: set[tuple[int, int]] = set()
-    try:
-        status = os.stat(root)
-    except OSError as error:
-        yield Found(root, "", "error", error)
-        return
-    seen.add((status.st_dev, status.st_ino))
-    yield from _walk(root, "", globs, recursive, seen)
-
-
-def _walk(
-    folder: str, prefix: str, globs: Globs, recursive: bool, seen: set[tuple[int, int]]
+def walk(
+    root: str, globs: Globs, *, recursive: bool = True, prefix: str = "", skip: str | None = None
 ) -> Iterator[Found]:
+    """All that lies below `root` and is wanted. A folder that cannot be listed is one error; the rest goes on.
+
+    Args:
+        prefix: what relative paths begin with.
+        skip: a folder that is passed over wherever it is met.
+    """
+    try:
+        seen = {_identity(root)}
+        if skip is not None:
+            seen.add(_identity(skip))
+    except OSError as error:
+        yield Found(root, prefix.rstrip("/"), "error", error)
+        return
     # levels that are open at once are as many as folders are deep; recursion would end at a thousand
-    levels = [_listed(folder, prefix)]
+    levels = [_listed(root, prefix)]
     while levels:
         entry = next(levels[-1], None)
         if entry is None:
@@ -57,7 +66,7 @@ def _walk(
             yield entry
             continue
         item, relative = entry
-        if item.name.startswith(OURS):
+        if is_ours(item.name):
             continue
         found = _examine(item, relative, globs)
         if isinstance(found, Found):
@@ -65,6 +74,11 @@ def _walk(
         elif found is not None and recursive and found not in seen:
             seen.add(found)
             levels.append(_listed(item.path, f"{relative}/"))
+
+
+def _identity(path: str) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
 
 
 def _listed(folder: str, prefix: str) -> Iterator[tuple[os.DirEntry[str], str] | Found]:
@@ -82,7 +96,7 @@ def _listed(folder: str, prefix: str) -> Iterator[tuple[os.DirEntry[str], str] |
 def _examine(entry: os.DirEntry[str], relative: str, globs: Globs) -> Found | tuple[int, int] | None:
     """What an entry is: something found, a folder by its device and inode, or None for what is not wanted."""
     try:
-        if entry.is_file(follow_symlinks=False) or entry.is_file():
+        if entry.is_file():
             return Found(entry.path, relative, "file") if globs.wants(relative) else None
         if entry.is_dir():
             if globs.excludes(relative):

@@ -1,0 +1,137 @@
+"""Passes over every element of a data set, at every depth: UIDs replaced, text written in another character set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dcmflow.dicom import charset, tags, values
+from dcmflow.dicom.elements import MAX_DEPTH, Buffer, Element, element_at, items
+from dcmflow.dicom.encoded import encoded_element, encoded_item, encoded_sequence, implicit, joined, outline
+from dcmflow.dicom.header import Header
+from dcmflow.dicom.payload import MemoryPayload, Payload, Replacement
+from dcmflow.errors import DatasetError
+
+_CHARACTER_SET = 0x00080005
+_Convert = Callable[[Header, Element, str, bytes], bytes | None]
+
+
+def change_uids(payload: Payload, header: Header, change: Callable[[str], str | None]) -> Payload:
+    """The data set with each UID replaced by what `change` says (see `Instance.with_uids`).
+
+    Raises:
+        DatasetError: as there.
+    """
+
+    def convert(_at: Header, element: Element, _vr: str, data: bytes) -> bytes | None:
+        before = data.decode("latin-1").rstrip(" \0").split("\\")
+        after = [uid and (change(uid) or uid) for uid in before]
+        return None if after == before else values.encode("UI", after, tags.name(element.tag))
+
+    return rewritten(payload, header, frozenset(("UI",)), convert, 0)
+
+
+def rewritten(
+    payload: Payload, header: Header, vrs: frozenset[str], convert: _Convert, depth: int
+) -> Payload:
+    """The data set with the values of all elements with these VRs passed through `convert`, at every depth."""
+    if depth > MAX_DEPTH:
+        raise DatasetError(f"sequences are nested more than {MAX_DEPTH} deep")
+    mapped = payload.segments()
+    encoding = header.encoding
+    places = outline(payload, encoding)
+    replacements: list[Replacement] = []
+    for tag, start, end in places.spans():
+        if tag == 0x7FE00010:
+            continue
+        new = _converted(payload, header, tag, start, end, vrs, convert, depth)
+        if new is not None:
+            replacements.append((start, end, new))
+    del mapped
+    return payload.spliced(replacements) if replacements else payload
+
+
+def _converted(
+    payload: Payload,
+    header: Header,
+    tag: int,
+    start: int,
+    end: int,
+    vrs: frozenset[str],
+    convert: _Convert,
+    depth: int,
+) -> bytes | None:
+    encoding = header.encoding
+    head = payload.read(start, min(end, start + 12))
+    if encoding.explicit:
+        written = bytes(head[4:6]).decode("latin-1")
+        if written not in vrs and written not in ("SQ", "UN") and written.isalpha():
+            return None
+    elif tags.dictionary_vr(tag) not in vrs and tags.dictionary_vr(tag) not in ("SQ", ""):
+        return None
+    data = payload.read(start, end)
+    element = element_at(data, 0, len(data), encoding)
+    vr = header.vr_of(element)
+    value = data[element.value : element.end]
+    if vr == "SQ":
+        return _converted_sequence(header, element, value, vrs, convert, depth)
+    if vr not in vrs:
+        return None
+    new = convert(header, element, vr, bytes(value))
+    if new is None:
+        return None
+    return encoded_element(encoding if element.vr else implicit(encoding), tag, element.vr, new)
+
+
+def _converted_sequence(
+    header: Header, element: Element, data: Buffer, vrs: frozenset[str], convert: _Convert, depth: int
+) -> bytes | None:
+    within = element._replace(value=0, end=len(data))
+    parts: list[bytes] = []
+    changed = False
+    for item in items(data, within, header.encoding):
+        before = MemoryPayload(data[item.first : item.last])
+        after = rewritten(before, Header(before, item.encoding, parent=header), vrs, convert, depth + 1)
+        changed |= after is not before
+        parts.append(
+            bytes(data[item.start : item.end])
+            if after is before
+            else encoded_item(header.encoding, joined(after), undefined=item.undefined)
+        )
+    return encoded_sequence(header, element, b"".join(parts)) if changed else None
+
+
+def recode(payload: Payload, header: Header, terms: tuple[str, ...]) -> Payload:
+    """The data set with all text written in the character sets that `terms` name.
+
+    Items that have a Specific Character Set of their own get `terms` too; that of the data set itself is left to the caller.
+
+    Raises:
+        DatasetError: a text has characters that these character sets lack, or bytes that are no text in its own.
+    """
+    codecs = charset.codecs_for(terms)
+
+    def convert(at: Header, element: Element, vr: str, data: bytes) -> bytes | None:
+        if vr == "CS":
+            inside = element.tag == _CHARACTER_SET and at is not header
+            return values.encode("CS", list(terms), "SpecificCharacterSet") if inside else None
+        if data.isascii() and b"\x1b" not in data:
+            return None
+        text = charset.decode(data, at.codecs)
+        try:
+            new = charset.encode(text, codecs, person=vr == "PN")
+        except UnicodeEncodeError:
+            raise DatasetError(
+                f"{tags.name(element.tag)} {text.rstrip()!r} cannot be written in Specific Character Set {_shown(terms)}"
+            ) from None
+        if "\N{REPLACEMENT CHARACTER}" in text or len(new) > 0xFFFE > len(data):
+            raise DatasetError(
+                f"{tags.name(element.tag)} cannot be written in Specific Character Set {_shown(terms)}: its bytes are no "
+                "text in the present one, or it gets too long; set or remove it as well"
+            )
+        return new + b" " if len(new) & 1 else new
+
+    return rewritten(payload, header, values.CHARSET_VRS | {"CS"}, convert, 0)
+
+
+def _shown(terms: tuple[str, ...]) -> str:
+    return "\\".join(terms) or "ISO_IR 6"
