@@ -29,14 +29,19 @@ def page() -> str:
     for kind, title in TITLES.items():
         of_kind = [each for each in documents if each.kind == kind]
         blocks += [f"## {title}\n", *(stage(each) for each in of_kind)]
-        blocks += [f"### Fields of every {kind}\n", fields([f for f in of_kind[0].fields if f.common], of_kind[0])]
+        blocks += [
+            f"### Fields of every {kind}\n",
+            fields([f for f in of_kind[0].fields if f.common], of_kind[0]),
+        ]
     return "\n".join(blocks)
 
 
 def built_in() -> list[tuple[str, str]]:
     """Stages of dcmflow itself; other packages may have added theirs."""
     return [
-        (kind, name) for kind, name in stage_types() if stage_class(kind, name).__module__.startswith("dcmflow.")
+        (kind, name)
+        for kind, name in stage_types()
+        if stage_class(kind, name).__module__.startswith("dcmflow.")
     ]
 
 
@@ -44,7 +49,8 @@ def contents(documents: list[StageDocument]) -> list[str]:
     """A table of all stages, each with its first sentence."""
     rows = ["| kind | type | what it does |", "|---|---|---|"]
     rows += [
-        f"| {each.kind} | [`{each.type}`](#{each.kind}-{each.type}) | {cell(each.summary)} |" for each in documents
+        f"| {each.kind} | [`{each.type}`](#{each.kind}-{each.type}) | {cell(each.summary)} |"
+        for each in documents
     ]
     return ["\n".join(rows) + "\n"]
 
@@ -67,7 +73,9 @@ def fields(listed: list[FieldDocument], about: StageDocument) -> str:
     """A table of fields; in Python their names are written with underscores."""
     rows = ["| field | type | default | |", "|---|---|---|---|"]
     for field in listed:
-        default = "required" if field.required else f"`{cell(field.default)}`" if field.default is not None else ""
+        default = (
+            "required" if field.required else f"`{cell(field.default)}`" if field.default is not None else ""
+        )
         rows.append(f"| `{field.name}` | {cell(field.type)} | {default} | {cell(field.description)} |")
     return "\n".join(rows) + "\n"
 

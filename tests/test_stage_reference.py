@@ -21,7 +21,9 @@ def _generator() -> ModuleType:
 
 def test_page_is_up_to_date() -> None:
     generator = _generator()
-    assert generator.PAGE.read_text(encoding="utf-8") == generator.page(), "run: python docs/generate_stages.py"
+    assert generator.PAGE.read_text(encoding="utf-8") == generator.page(), (
+        "run: python docs/generate_stages.py"
+    )
 
 
 def test_every_field_is_described() -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -270,7 +270,7 @@ FILES = {
         f'{SOURCE}[sinks.out]\ntype = "discard"\nfrom = [] # here', "sinks.out", "from", "gets nothing"
     ),
     "from-unknown": Faulty(
-        f'[sources.inbox]\ntype = "inlet"\n[sinks.out]\ntype = "discard"\nfrom = "inbx" # here',
+        '[sources.inbox]\ntype = "inlet"\n[sinks.out]\ntype = "discard"\nfrom = "inbx" # here',
         "sinks.out",
         "from",
         "there is no stage 'inbx'; did you mean 'inbox'?",
@@ -347,11 +347,10 @@ FILES = {
         "a cycle: out → out",
     ),
     "no-source": Faulty(
-        '[sinks.out]\ntype = "discard"\n[sinks.bad]\ntype = "discard"\non-error = "out"\n'
-        '[filters.f]\ntype = "dedupe"\nfrom = "f"\n',
-        "sinks.bad",
-        "from",
-        "gets nothing",
+        '[sinks.a]\ntype = "discard"\non-error = "b"\n[sinks.b]\ntype = "discard"\non-error = "a"\n',
+        None,
+        None,
+        "there is no source",
     ),
     "no-sink": Faulty(SOURCE, None, None, "there is no sink"),
     "source-leads-nowhere": Faulty(
@@ -385,12 +384,6 @@ def test_faulty_file(faulty: Faulty, tmp_path: Path) -> None:
 
 def test_the_good_parts_are_good() -> None:
     assert list(loads(GOOD).graph.stages) == ["in", "out"]
-
-
-def test_without_a_source() -> None:
-    text = '[sinks.a]\ntype = "discard"\non-error = "b"\n[sinks.b]\ntype = "discard"\non-error = "a"\n'
-    with pytest.raises(ConfigError, match="there is no source"):
-        loads(text)
 
 
 def test_syntax_errors_have_line_and_column() -> None:
@@ -437,21 +430,19 @@ def test_an_unreadable_file(tmp_path: Path) -> None:
         load("a\0b")
 
 
-def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
-    file = tmp_path / "p.toml"
-    file.write_text(GOOD)
-    file.chmod(0)
+def test_a_file_that_may_not_be_read() -> None:
     code = (
         "import os, sys\n"
         "from dcmflow.config.pipeline_file import load\n"
         "from dcmflow.errors import ConfigError\n"
-        "if os.geteuid() == 0: os.seteuid(65534)\n"
+        "if os.geteuid() == 0: os.seteuid(65534)\n"  # root may read everything
         "try: load(sys.argv[1])\n"
         "except ConfigError as error: print(error)\n"
     )
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    done = subprocess.run(
-        [sys.executable, "-c", code, os.fspath(file)], capture_output=True, text=True, check=True
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "p.toml"
+        file.write_text(GOOD)
+        file.chmod(0)
+        Path(folder).chmod(0o755)
+        done = subprocess.run([sys.executable, "-c", code, file], capture_output=True, text=True, check=True)
     assert done.stdout == f"{file}: the pipeline file cannot be read: Permission denied\n"

@@ -36,9 +36,9 @@ SETTINGS = Settings.loads(
 def test_path_and_layout(
     text: str, path: str, layout: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("HOME", "/users/somebody")
     folder = parse_directory(text, base=tmp_path)
-    wanted = Path("/home/somebody/scans") if path.startswith("~") else tmp_path / path
+    wanted = Path("/users/somebody/scans") if path.startswith("~") else tmp_path / path
     assert (Path(folder.path), folder.layout) == (wanted, layout)
 
 

@@ -50,13 +50,13 @@ internal = "DeviceSerialNumber in ('12345', '67890')"
 
 
 def test_every_field_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("HOME", "/users/me")
     settings = Settings.loads(EXAMPLE, file="/etc/dcmflow/config.toml")
     assert settings.local == Local(
         ae_title="ME",
         port=4242,
         host="127.0.0.1",
-        tls=Tls(cert="/etc/dcmflow/me.pem", key="/keys/me.key", ca="/home/me/ca.pem"),
+        tls=Tls(cert="/etc/dcmflow/me.pem", key="/keys/me.key", ca="/users/me/ca.pem"),
     )
     assert settings.local.address == "ME@127.0.0.1:4242"
     assert settings.nodes == {
@@ -76,7 +76,7 @@ def test_every_field_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
     }
     assert settings.dirs == {
-        "research": Folder(path="/home/me/dicom", layout="{PatientID}/{SOPInstanceUID}.dcm"),
+        "research": Folder(path="/users/me/dicom", layout="{PatientID}/{SOPInstanceUID}.dcm"),
         "here": Folder(path="/etc/dcmflow/data"),
     }
     assert settings.selectors == {
@@ -201,7 +201,13 @@ def test_bad_values_from_elsewhere_name_that_place(
         ('[nodes.a]\nhost = "h h"\n', "nodes.a", "host", 2, "'h h' is no host name"),
         ('[nodes.a]\nhost = "h"\nae-title = "\\\\"\n', "nodes.a", "ae-title", 3, "has the character"),
         ('[nodes.a]\nhost = "h"\ntls = { certs = "x" }\n', "nodes.a", "tls.certs", 3, "did you mean 'cert'?"),
-        ('[nodes.a]\nhost = "h"\ntls = { key = "x" }\n', "nodes.a", "key", 1, "a key needs its certificate"),
+        (
+            '[nodes.a]\nhost = "h"\ntls = { key = "x" }\n',
+            "nodes.a",
+            "tls.key",
+            3,
+            "a key needs its certificate",
+        ),
         ('[nodes."a@b"]\nhost = "h"\n', 'nodes."a@b"', None, 1, "is no name"),
         ('[dirs.a]\nlayout = "{PatientID}/x"\n', "dirs.a", "path", 1, "'path' is missing"),
         ('[dirs.a]\npath = "x"\nlayout = "{Patient}/x"\n', "dirs.a", "layout", 3, "Patient"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 
 from dcmflow.cli.common import Usage, chosen, discard, notice, options, print_json
-from dcmflow.cli.opening import check_paths
+from dcmflow.cli.opening import existing
 
 if TYPE_CHECKING:
     from dcmflow.cli.folder_diff import FolderDiff, Pair
@@ -23,8 +23,8 @@ TROUBLE: Final = 2
 
 
 def diff(
-    a: Annotated[Path, Parameter(help="A DICOM file, or a folder.")],
-    b: Annotated[Path, Parameter(help="Another one.")],
+    a: Annotated[str, Parameter(help="A DICOM file, or a folder.")],
+    b: Annotated[str, Parameter(help="Another one.")],
     /,
     *,
     ignore: Annotated[
@@ -56,9 +56,9 @@ def diff(
     from dcmflow.dicom.tags import UnknownKeyword
 
     wanted = chosen(format, ("text", "json"), terminal="text")
-    check_paths((a, b))
-    if a.is_dir() != b.is_dir():
-        folder, file = (a, b) if a.is_dir() else (b, a)
+    one, other = Path(existing(a)), Path(existing(b))
+    if one.is_dir() != other.is_dir():
+        folder, file = (a, b) if one.is_dir() else (b, a)
         raise Usage(f"{folder} is a folder and {file} is a file: compare two files or two folders")
     keys = ignore or []
     try:
@@ -66,9 +66,9 @@ def diff(
             Key(text)
     except UnknownKeyword as error:
         raise Usage(str(error)) from None
-    compare = _folders if a.is_dir() else _files
+    compare = _folders if one.is_dir() else _files
     try:
-        return compare(a, b, keys, pixels, strict, wanted)
+        return compare(one, other, keys, pixels, strict, wanted)
     except Exception as error:
         from dcmflow.cli.failure import complain
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 from cyclopts import Parameter
 
 from dcmflow.cli.common import DONE, SOME_FAILED, Usage, chosen, notice, options, say
-from dcmflow.cli.opening import check_paths, error_text, terminal_width
+from dcmflow.cli.opening import error_text, existing, terminal_width
 
 if TYPE_CHECKING:
     from dcmflow.dicom.keys import Selection
@@ -21,14 +21,14 @@ FORMATS: Final = ("tree", "json", "ndjson", "plain")
 
 
 def dump(
-    *files: Annotated[Path, Parameter(help="DICOM files, and folders with all that is in them.")],
+    *files: Annotated[str, Parameter(help="DICOM files, and folders with all that is in them.")],
     element: Annotated[
         list[str] | None,
         Parameter(
             name=("--element", "-e"),
             negative=(),
             help="Show only this: a keyword, a tag, a group (0010), a pattern (Patient*, /UID$/), "
-            "Sequence[0].Keyword. May be repeated.",
+            "Sequence[0].Keyword; without a way, at every depth. May be repeated.",
         ),
     ] = None,
     exclude: Annotated[
@@ -36,13 +36,18 @@ def dump(
         Parameter(
             name=("--exclude", "-x"),
             negative=(),
-            help="Leave this out, whatever --element says. May be repeated.",
+            help="Leave this out; wins over --element. May be repeated.",
         ),
     ] = None,
-    no_private: Annotated[bool, Parameter(negative=(), help="Leave private elements out.")] = False,
+    no_private: Annotated[
+        bool, Parameter(negative=(), help="Leave private elements out; wins over --element.")
+    ] = False,
     format: Annotated[
         str | None,
-        Parameter(help="tree, json, ndjson or plain (default: tree on a terminal, json in a pipe)."),
+        Parameter(
+            help="tree; json: DICOM JSON, an array for several files; ndjson: an object per line; plain: PATH=VALUE, or with one "
+            "--element that names one element its value alone (default: tree on a terminal, json in a pipe)."
+        ),
     ] = None,
     bulk: Annotated[
         str,
@@ -70,13 +75,13 @@ def dump(
         raise Usage("which files? write dcmflow dump FILE")
     if depth is not None and depth < 0:
         raise Usage(f"--depth is not negative: {depth}")
-    check_paths(files)
+    paths = [Path(existing(file)) for file in files]
     try:
         selection = Selection(element or (), exclude or (), private=not no_private)
     except UnknownKeyword as error:
         raise Usage(str(error)) from None
     wish = Wish(selection, wanted, depth, _limit(bulk), terminal_width())
-    return _Output(wish, several=len(files) > 1 or files[0].is_dir()).run(files)
+    return _Output(wish, several=len(paths) > 1 or paths[0].is_dir()).run(paths)
 
 
 class Wish(NamedTuple):

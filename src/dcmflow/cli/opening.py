@@ -5,20 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterable
-from pathlib import Path
 
 from dcmflow.cli.common import Usage
 
 
-def check_paths(paths: Iterable[Path]) -> None:
-    """Raise Usage for what is not there at all."""
-    for path in paths:
-        if os.path.lexists(path):
-            continue
-        if str(path) == "-":
-            raise Usage("'-' is no file: stdin is not read, name the files")
-        raise Usage(f"there is no file or folder {path}")
+def existing(text: str) -> str:
+    """A path that was written on the command line. Raises Usage when nothing is there."""
+    if os.path.lexists(text):
+        return text
+    if not text:
+        raise Usage("the name of a file or folder is empty")
+    if text == "-":
+        raise Usage("'-' is no file: stdin is not read, name the files")
+    raise Usage(f"there is no file or folder {text}")
 
 
 def error_text(error: Exception, path: str) -> str:

@@ -62,7 +62,8 @@ def convert(
     except msgspec.ValidationError as error:
         raise _explain(error, fields, struct, document, table, key, set(hide), set(also)) from None
     except ConfigError as error:
-        raise document.locate(error, table, key) from None
+        # a column inside of the value says nothing about the file; the text has a caret
+        raise document.error(error.problem, table, (*key, *_place(fields, error.key))) from None
 
 
 def _explain(
@@ -122,6 +123,15 @@ def _resolve(steps: list[str], fields: Any, struct: type, message: str) -> list[
         except ConfigError:
             continue
     return steps[:position]
+
+
+def _place(fields: Mapping[str, Any], key: str | None) -> tuple[str, ...]:
+    """Where the key is that a Struct complains of: in the table itself, or in a table in it."""
+    steps = tuple(key.split(".")) if key else ()
+    if not steps or steps[0] in fields:
+        return steps
+    inner = [name for name, item in fields.items() if isinstance(item, Mapping) and steps[0] in item]
+    return (inner[0], *steps) if len(inner) == 1 else steps
 
 
 def _at(fields: Any, steps: Iterable[str]) -> Any:

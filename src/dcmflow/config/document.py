@@ -91,16 +91,6 @@ class Document:
             line=self.line((*table, *keys)),
         )
 
-    def locate(self, error: ConfigError, table: tuple[str, ...], key: tuple[str, ...] = ()) -> ConfigError:
-        """An error of a value, with where in this file that value is.
-
-        A column inside of the value says nothing about the file, so it is left out; the text keeps its caret.
-        """
-        deeper = tuple(error.key.split(".")) if error.key else ()
-        return self.error(
-            error.problem, table, key if deeper[: len(key)] == key and not deeper else deeper or key
-        )
-
     def _syntax(self, error: tomllib.TOMLDecodeError) -> ConfigError:
         text = str(error)
         place = _PLACE.search(text)

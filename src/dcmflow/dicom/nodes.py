@@ -80,12 +80,18 @@ def listing(header: Header) -> Listing:
         for data, base, whole in header.source.pieces():
             if not whole:
                 continue
+            end = 0
             for element in walk(data, 0, len(data), header.encoding):
+                end = element.end
                 if base:
                     element = element._replace(
                         start=element.start + base, value=element.value + base, end=element.end + base
                     )
                 found.setdefault(element.tag, element)
+            if any(data[end:]):
+                raise DatasetError(
+                    f"the data set ends with {len(data) - end} bytes at {base + end} that are no element"
+                )
     except DatasetError as error:
         problem = error
     return Listing([found[tag] for tag in sorted(found)], problem)

@@ -173,4 +173,5 @@ class Pipeline:
 
 
 def _function_or_text(value: Any) -> Any:
-    return f"{value.__module__}:{value.__qualname__}" if hasattr(value, "__qualname__") else repr(value)
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{named.__module__}:{named.__qualname__}"

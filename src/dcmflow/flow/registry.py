@@ -46,7 +46,7 @@ def stage_type(kind: str, type_name: str) -> Callable[..., Stage]:
 def _load(point: EntryPoint, kind: str) -> type[Stage]:
     try:
         loaded = point.load()
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # an add-on may raise anything while it is imported
         raise ConfigError(f"{kind} {point.name!r} cannot be loaded from {point.value}: {error}") from error
     if not (isinstance(loaded, type) and issubclass(loaded, KINDS[kind])):
         raise ConfigError(f"{point.value} is registered as a {kind}, but is none")

@@ -27,6 +27,7 @@ def listing(path: str) -> list[tuple[str, ...]] | None:
     if directory.sop_class_uid != MEDIA_STORAGE_DIRECTORY:
         return None
     try:
+        directory.verify()
         records = directory.header.get("DirectoryRecordSequence") or ()
         found: dict[tuple[str, ...], None] = {}
         for record in records:
