@@ -46,7 +46,6 @@ def main(argv: list[str]) -> int:
 
 def cases(data: bytes, source: Path, target: Path) -> dict[str, dict[str, Callable[[], object]]]:
     """Case → contender → one piece of work; pydicom first, to compare with."""
-    memory = Instance.from_bytes(data)
     return {
         "look in memory": {
             "pydicom": lambda: look_pydicom(BytesIO(data)),
@@ -58,7 +57,7 @@ def cases(data: bytes, source: Path, target: Path) -> dict[str, dict[str, Callab
         },
         "edit in memory": {
             "pydicom": lambda: edit_pydicom(BytesIO(data)),
-            "dcmflow": lambda: memory.with_elements(EDIT),
+            "dcmflow": lambda: Instance.from_bytes(data).with_elements(EDIT),
         },
         "edit a file and write it": {
             "pydicom": lambda: edit_pydicom(source).save_as(target),
@@ -66,7 +65,7 @@ def cases(data: bytes, source: Path, target: Path) -> dict[str, dict[str, Callab
         },
         "map all UIDs": {
             "pydicom": lambda: uids_pydicom(BytesIO(data)),
-            "dcmflow": lambda: memory.with_uids(other),
+            "dcmflow": lambda: Instance.from_bytes(data).with_uids(other),
         },
     }
 

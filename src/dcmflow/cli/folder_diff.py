@@ -9,6 +9,7 @@ from typing import Any
 
 from dcmflow.cli.opening import error_text
 from dcmflow.dicom.compare import Difference, compare, same_bytes
+from dcmflow.dicom.nodes import listing
 from dcmflow.dicom.part10 import MEDIA_STORAGE_DIRECTORY
 from dcmflow.dicom.view import FileView
 from dcmflow.errors import DatasetError, NotDicom
@@ -48,7 +49,9 @@ class Folder:
             uid = view.sop_instance_uid
             if not uid:
                 raise DatasetError("no SOP Instance UID")
-            view.verify()
+            problem = listing(view.header).problem
+            if problem is not None:
+                raise problem
         except NotDicom:
             self.not_dicom += 1
         except (DatasetError, OSError) as error:

@@ -194,6 +194,11 @@ def scan(
                 _repeated(repeats, raw, position)
             if raw == stop:
                 return position
+            if vr in _LONG and position <= last - 4:
+                (length,) = encoding.long(buffer, position + 8)
+                if length != UNDEFINED:
+                    position += length + 12
+                    continue
             position = _after(buffer, position, end, encoding)
         return position
     pair, implicit = encoding.pair, not encoding.explicit

@@ -1,69 +1,12 @@
-"""Where the elements of a data set are, and how elements and items are written (PS3.5 7.1, 7.5)."""
+"""How elements, items and sequences are written (PS3.5 7.1, 7.5)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from struct import pack
-from typing import NamedTuple
 
-from dcmflow.dicom.elements import LONG_VRS, UNDEFINED, Element, Encoding, Incomplete, scan
+from dcmflow.dicom.elements import LONG_VRS, UNDEFINED, Element, Encoding
 from dcmflow.dicom.header import Header
 from dcmflow.dicom.payload import Payload
-from dcmflow.errors import DatasetError
-
-
-class Outline(NamedTuple):
-    """Where the elements of a data set are: tags in the order of the bytes, where each begins, and where the last one ends."""
-
-    tags: list[int]
-    starts: list[int]
-    end: int
-
-    def spans(self) -> Iterator[tuple[int, int, int]]:
-        """(tag, start, end) of each element."""
-        return zip(self.tags, self.starts, [*self.starts[1:], self.end], strict=False)
-
-
-def outline(payload: Payload, encoding: Encoding) -> Outline:
-    found: list[tuple[int, int]] = []
-    stop = 0
-    for data, base, whole in payload.pieces():
-        if not whole:
-            continue
-        index: dict[int, int] = {}
-        repeats: list[tuple[int, int]] = []
-        position = scan(data, 0, len(data), encoding, index, repeats)
-        if position > len(data):
-            raise Incomplete(
-                f"the last element runs {position - len(data)} bytes past the end of the data set"
-            )
-        pairs = [*index.items(), *repeats]
-        if repeats:
-            pairs.sort(key=lambda pair: pair[1])
-        found += [(raw, base + at) for raw, at in pairs] if base else pairs
-        stop = base + position
-    return Outline([(raw & 0xFFFF) << 16 | raw >> 16 for raw, _ in found], [at for _, at in found], stop)
-
-
-def verify(payload: Payload, encoding: Encoding) -> None:
-    """Walk to the end.
-
-    Raises:
-        DatasetError: the elements do not parse, or do not end where the data do.
-    """
-    header = Header(payload, encoding)
-    for data, base, whole in payload.pieces():
-        if not whole:
-            continue
-        position = scan(data, 0, len(data), header.encoding, {}, [])
-        if position > len(data):
-            raise Incomplete(
-                f"the last element runs {position - len(data)} bytes past the end of the data set"
-            )
-        if any(data[position:]):
-            raise DatasetError(
-                f"the data set ends with {len(data) - position} bytes at {base + position} that are no element"
-            )
 
 
 def joined(payload: Payload) -> bytes:

@@ -14,9 +14,8 @@ said in `dcmflow.dicom.values`; a sequence is a list of headers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from functools import lru_cache
-from typing import Any, Final, Protocol, final
+from typing import Any, Final, final
 
 from dcmflow.dicom import charset, tags, values
 from dcmflow.dicom.charset import Codecs
@@ -26,15 +25,12 @@ from dcmflow.dicom.elements import (
     Buffer,
     Element,
     Encoding,
-    Incomplete,
-    element_at,
-    found_encoding,
     items,
-    scan,
     swap,
 )
-from dcmflow.dicom.payload import MemoryPayload, Piece
+from dcmflow.dicom.payload import MemoryPayload
 from dcmflow.dicom.tags import Leaf
+from dcmflow.dicom.walker import Source, Walker
 from dcmflow.errors import DatasetError
 
 _CHARACTER_SET: Final = 0x00080005
@@ -51,16 +47,8 @@ def _raw(key: str | int) -> int:
     return -1 if path.steps or path.leaf.creator else swap(path.leaf.tag)
 
 
-class Source(Protocol):
-    """Where encoded elements come from: a payload, or what a deflated one inflates to."""
-
-    def pieces(self, position: int = 0) -> Iterator[Piece]: ...
-
-    def read(self, start: int, end: int) -> Buffer: ...
-
-
 @final
-class Header(Mapping[str | int, Any]):
+class Header(Walker, Mapping[str | int, Any]):
     """The elements of a data set or of an item, by keyword, tag or path.
 
     >>> header["Modality"], header[0x00100020], header.get("EchoTime")          # doctest: +SKIP
@@ -75,30 +63,11 @@ class Header(Mapping[str | int, Any]):
         parent: the header around an item; its character sets hold here too (PS3.5 7.5.3).
     """
 
-    __slots__ = (
-        "_at",
-        "_codecs",
-        "_data",
-        "_done",
-        "_encoding",
-        "_expected",
-        "_index",
-        "_parent",
-        "_problem",
-        "_values",
-        "source",
-    )
+    __slots__ = ("_codecs", "_parent", "_values")
 
     def __init__(self, source: Source, encoding: Encoding, *, parent: Header | None = None) -> None:
-        self.source = source
-        self._expected = encoding
-        self._encoding: Encoding | None = None
+        super().__init__(source, encoding)
         self._parent = parent
-        self._index: dict[int, int] = {}
-        self._at = 0
-        self._data: Buffer = b""  # the first piece, when it is in memory
-        self._done = False
-        self._problem: DatasetError | None = None
         self._values: dict[str | int, Any] = {}
         self._codecs: Codecs | None = None
 
@@ -183,10 +152,7 @@ class Header(Mapping[str | int, Any]):
         Raises:
             DatasetError: the bytes are broken.
         """
-        self._walk(-1)
-        if self._problem is not None:
-            raise self._problem
-        return tuple(sorted(map(swap, self._index)))
+        return tuple(sorted(map(swap, set(self.outline().raws))))
 
     def __iter__(self) -> Iterator[str]:
         return (tags.keyword_of(tag) or f"{tag:08x}" for tag in self.tags())
@@ -210,7 +176,7 @@ class Header(Mapping[str | int, Any]):
         if raw < 0:
             found = self._locate(key)
             return _ABSENT if found is None else found[0][found[1]]
-        if raw not in self._index and not self._find_raw(raw):
+        if raw not in self._index and not self.find(raw):
             return _ABSENT
         value = self._decode(raw)
         if not (isinstance(value, (bytes, memoryview)) and len(value) > _CACHED):
@@ -246,111 +212,9 @@ class Header(Mapping[str | int, Any]):
         return str(self[tag]).strip() if self._find(tag) else ""
 
     def _find(self, tag: int) -> bool:
-        return self._find_raw(swap(tag))
-
-    def _find_raw(self, raw: int) -> bool:
-        if raw in self._index:
-            return True
-        if not self._done:
-            self._walk(raw)
-            if raw in self._index:
-                return True
-        if self._problem is not None and not self._passed(swap(raw)):
-            raise self._problem
-        return False
-
-    def _passed(self, tag: int) -> bool:
-        """True when everything up to the broken place was in order and `tag` would have come before."""
-        # the element at which the walk broke off may be anything
-        seen = [swap(raw) for raw, position in self._index.items() if position < self._at]
-        return bool(seen) and seen[-1] > tag and seen == sorted(seen)
-
-    def _walk(self, stop: int) -> None:
-        """Go on until the element `stop` (raw) is in the index, or to the end."""
-        if self._done:
-            return
-        index = self._index
-        if self._encoding is not None and self._at < len(self._data):
-            # without detours; broken bytes are met again below, where it is known whether there is more
-            with suppress(DatasetError):
-                self._at = scan(self._data, self._at, len(self._data), self._encoding, index, [], stop)
-            if stop in index:
-                return
-        for data, base, whole in self.source.pieces(self._at):
-            at, end = self._at - base, len(data)
-            if self._encoding is None:
-                self._encoding = found_encoding(data, at, end, self._expected)
-                if isinstance(data, bytes) or isinstance(self.source, MemoryPayload):
-                    self._data = data  # anything else would keep a file mapped
-            try:
-                position = self._scan(data, at, end, base, stop)
-            except Incomplete as error:
-                self._at = base + error.position
-                if not whole:
-                    continue
-                self._problem = error
-                break
-            except DatasetError as error:
-                self._at = max(index.values(), default=0)
-                self._problem = error
-                break
-            self._at = base + position
-            if stop in index:
-                return
-            if whole and position > end:
-                self._problem = Incomplete(
-                    f"the last element runs {position - end} bytes past the end of the data set"
-                )
-                break
-            if whole:
-                self._at = base + end
-        self._done = True
-
-    def _scan(self, data: Buffer, at: int, end: int, base: int, stop: int) -> int:
-        encoding = self._encoding or self._expected
-        if not base:
-            return scan(data, at, end, encoding, self._index, [], stop)
-        index: dict[int, int] = {}
-        try:
-            return scan(data, at, end, encoding, index, [], stop)
-        finally:
-            for raw, position in index.items():
-                self._index.setdefault(raw, base + position)
+        return self.find(swap(tag))
 
     # -- decoding
-
-    def placed(self, tag: int) -> Element:
-        """Where the element with this tag is in this data set.
-
-        Raises:
-            KeyError: the element is absent.
-            DatasetError: it does not end.
-        """
-        if not self._find(tag):
-            raise KeyError(tag)
-        position = self._index[swap(tag)]
-        encoding = self._encoding or self._expected
-        if position < len(self._data):
-            with suppress(Incomplete):
-                return element_at(self._data, position, len(self._data), encoding)
-        for data, base, whole in self.source.pieces(position):
-            if position - base >= len(data):
-                continue
-            try:
-                element = element_at(data, position - base, len(data), encoding)
-            except Incomplete:
-                if whole:
-                    raise
-                continue
-            if not base:
-                return element
-            return element._replace(start=position, value=base + element.value, end=base + element.end)
-        raise Incomplete(f"{tags.name(tag)} is not there any more", position)
-
-    def located(self, tag: int) -> tuple[Element, Buffer]:
-        """`placed`, and the encoded value."""
-        element = self.placed(tag)
-        return element, self.source.read(element.value, element.end)
 
     def vr_of(self, element: Element) -> str:
         """The value representation of an element of this data set."""
@@ -392,14 +256,14 @@ class Header(Mapping[str | int, Any]):
         return False
 
     def _decode(self, raw_tag: int) -> Any:
-        if self._encoding is EXPLICIT:
-            position, data = self._index[raw_tag], self._data
-            if position + 8 <= len(data):  # the common case, without detours
-                _raw, code, length = EXPLICIT.head(data, position)
-                name = SHORT_NAMES.get(code)
-                position += 8
-                if name is not None and position + length <= len(data):
-                    return self._decoded(raw_tag, name, bytes(data[position : position + length]))
+        data = self._data
+        position = self._index[raw_tag]
+        if self._encoding is EXPLICIT and position + 8 <= len(data):  # the common case, without detours
+            _raw, code, length = EXPLICIT.head(data, position)
+            vr = SHORT_NAMES.get(code)
+            position += 8
+            if vr is not None and position + length <= len(data):
+                return self._decoded(raw_tag, vr, data[position : position + length])
         tag = swap(raw_tag)
         element, data = self.located(tag)
         vr = self.vr_of(element)
@@ -409,26 +273,26 @@ class Header(Mapping[str | int, Any]):
             data = data[:-8]
         if vr in values.BULK_VRS:
             return data if len(data) else None
-        return self._decoded(raw_tag, vr, bytes(data))
+        return self._decoded(raw_tag, vr, data)
 
-    def _decoded(self, raw_tag: int, vr: str, data: bytes) -> Any:
+    def _decoded(self, raw_tag: int, vr: str, data: Buffer) -> Any:
         codecs = charset.DEFAULT
-        if vr in values.CHARSET_VRS and not (data.isascii() and b"\x1b" not in data):
-            codecs = self.codecs
+        if vr in values.CHARSET_VRS:
+            text = str(data, "latin-1")
+            if not text.isascii() or "\x1b" in text:
+                codecs = self.codecs
+            elif "\\" not in text and vr != "PN":
+                return text.rstrip(" \0")
+        elif vr in values.PLAIN_VRS:
+            text = str(data, "latin-1").rstrip(" \0")
+            return tuple(text.split("\\")) if "\\" in text else text
         try:
-            value = values.decode(vr, data, codecs, (self._encoding or self._expected).order)
+            value = values.decode(vr, bytes(data), codecs, (self._encoding or self._expected).order)
         except DatasetError as error:
             raise DatasetError(f"{tags.name(swap(raw_tag))}: {error}") from None
         if isinstance(value, tuple) and swap(raw_tag) in _LUT_DESCRIPTORS and value[0] < 0:
             return (value[0] + 0x10000, *value[1:])  # the first is always unsigned, PS3.3 C.7.6.3.1.5
         return value
-
-    @property
-    def encoding(self) -> Encoding:
-        """How the elements are really encoded."""
-        if self._encoding is None:
-            self._find(0)
-        return self._encoding or self._expected
 
     @property
     def codecs(self) -> Codecs:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import msgspec
 
-from dcmflow.dicom import deflate, encoded, files, part10, rewrite, splice
+from dcmflow.dicom import deflate, files, part10, rewrite, splice, walker
 from dcmflow.dicom.elements import Buffer, Encoding, encoding_of
-from dcmflow.dicom.header import Header, Source
+from dcmflow.dicom.header import Header
 from dcmflow.dicom.payload import MemoryPayload, Payload
+from dcmflow.dicom.walker import Source
 from dcmflow.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -200,13 +201,26 @@ class Instance:
         """An instance in which every UID went through `change`, at every depth.
 
         Args:
-            change: gets each value of each element with VR UI, SOP classes and coding schemes included; returns the new value, or
-                None to keep it. The transfer syntax is no element and is not asked for.
+            change: gets each value of each element with VR UI, SOP classes and coding schemes included; returns
+                the new value, or None to keep it. The transfer syntax is no element and is not asked for.
 
         Raises:
             DatasetError: the bytes are broken, or a new value is no UID.
         """
-        return self._spliced(lambda payload, header: rewrite.change_uids(payload, header, change))
+        return self.with_values(("UI",), lambda _tag, _vr, uid: change(uid))
+
+    def with_values(self, vrs: Iterable[str], change: Callable[[int, str, str], str | None]) -> Instance:
+        """An instance in which every value with one of these VRs went through `change`, at every depth.
+
+        Args:
+            vrs: VRs whose values are ASCII: UI, DA, DT, TM, AE, AS, CS, DS, IS.
+            change: gets tag, VR and each single value as written; returns the new one, or None to keep it.
+
+        Raises:
+            DatasetError: the bytes are broken, or a new value does not fit its VR.
+        """
+        wanted = frozenset(vrs)
+        return self._spliced(lambda payload, header: rewrite.change_values(payload, header, wanted, change))
 
     def _spliced(self, splicing: Callable[[Payload, Header], Payload]) -> Instance:
         payload, header = self.payload, self.header
@@ -275,7 +289,7 @@ class Instance:
         if self._deflated:
             deflate.verify(self.payload)
         else:
-            encoded.verify(self.payload, self._encoding())
+            walker.verify(self.payload, self._encoding())
 
     # -- files
 

@@ -160,8 +160,9 @@ def _leaf(step: str, whole: str) -> Leaf:
         text = str(error)
         if text.startswith("not an element"):
             text = f"not an element: {whole!r}; {_HELP}"
-        elif step != whole.strip():
-            text = f"{text} (in {whole!r})"
+        else:
+            text += "" if "did you mean" in text else f"; {_HELP}"
+            text += "" if step == whole.strip() else f" (in {whole!r})"
         raise UnknownKeyword(text) from None
 
 

@@ -5,29 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dcmflow.dicom import charset, tags, values
-from dcmflow.dicom.elements import MAX_DEPTH, Buffer, Element, element_at, items
-from dcmflow.dicom.encoded import encoded_element, encoded_item, encoded_sequence, implicit, joined, outline
+from dcmflow.dicom.elements import MAX_DEPTH, Buffer, Element, element_at, items, swap
+from dcmflow.dicom.encoded import encoded_element, encoded_item, encoded_sequence, implicit, joined
 from dcmflow.dicom.header import Header
 from dcmflow.dicom.payload import MemoryPayload, Payload, Replacement
 from dcmflow.errors import DatasetError
 
 _CHARACTER_SET = 0x00080005
+_PIXEL_DATA = swap(0x7FE00010)
 _Convert = Callable[[Header, Element, str, bytes], bytes | None]
 
 
-def change_uids(payload: Payload, header: Header, change: Callable[[str], str | None]) -> Payload:
-    """The data set with each UID replaced by what `change` says (see `Instance.with_uids`).
+def change_values(
+    payload: Payload, header: Header, vrs: frozenset[str], change: Callable[[int, str, str], str | None]
+) -> Payload:
+    """The data set with each value of these VRs replaced by what `change` says (see `Instance.with_values`).
 
     Raises:
         DatasetError: as there.
     """
 
-    def convert(_at: Header, element: Element, _vr: str, data: bytes) -> bytes | None:
+    def convert(_at: Header, element: Element, vr: str, data: bytes) -> bytes | None:
         before = data.decode("latin-1").rstrip(" \0").split("\\")
-        after = [uid and (change(uid) or uid) for uid in before]
-        return None if after == before else values.encode("UI", after, tags.name(element.tag))
+        after = [value and (change(element.tag, vr, value) or value) for value in before]
+        return None if after == before else values.encode(vr, after, tags.name(element.tag))
 
-    return rewritten(payload, header, frozenset(("UI",)), convert, 0)
+    return rewritten(payload, header, vrs, convert, 0)
 
 
 def rewritten(
@@ -36,14 +39,12 @@ def rewritten(
     """The data set with the values of all elements with these VRs passed through `convert`, at every depth."""
     if depth > MAX_DEPTH:
         raise DatasetError(f"sequences are nested more than {MAX_DEPTH} deep")
-    mapped = payload.segments()
-    encoding = header.encoding
-    places = outline(payload, encoding)
+    mapped = payload.segments()  # keeps a file mapped meanwhile
     replacements: list[Replacement] = []
-    for tag, start, end in places.spans():
-        if tag == 0x7FE00010:
+    for raw, start, end in header.outline().spans():
+        if raw == _PIXEL_DATA:
             continue
-        new = _converted(payload, header, tag, start, end, vrs, convert, depth)
+        new = _converted(payload, header, raw, start, end, vrs, convert, depth)
         if new is not None:
             replacements.append((start, end, new))
     del mapped
@@ -53,7 +54,7 @@ def rewritten(
 def _converted(
     payload: Payload,
     header: Header,
-    tag: int,
+    raw: int,
     start: int,
     end: int,
     vrs: frozenset[str],
@@ -66,7 +67,7 @@ def _converted(
         written = bytes(head[4:6]).decode("latin-1")
         if written not in vrs and written not in ("SQ", "UN") and written.isalpha():
             return None
-    elif tags.dictionary_vr(tag) not in vrs and tags.dictionary_vr(tag) not in ("SQ", ""):
+    elif (known := tags.dictionary_vr(swap(raw))) and known != "SQ" and known not in vrs:
         return None
     data = payload.read(start, end)
     element = element_at(data, 0, len(data), encoding)
@@ -79,7 +80,7 @@ def _converted(
     new = convert(header, element, vr, bytes(value))
     if new is None:
         return None
-    return encoded_element(encoding if element.vr else implicit(encoding), tag, element.vr, new)
+    return encoded_element(encoding if element.vr else implicit(encoding), element.tag, element.vr, new)
 
 
 def _converted_sequence(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
+from operator import le
 from typing import Any, cast
 
 from dcmflow.dicom import charset, rewrite, tags, values
@@ -17,8 +18,9 @@ from dcmflow.dicom.elements import (
     MAX_DEPTH,
     Element,
     items,
+    swap,
 )
-from dcmflow.dicom.encoded import Outline, encoded_element, encoded_item, encoded_sequence, joined, outline
+from dcmflow.dicom.encoded import encoded_element, encoded_item, encoded_sequence, joined
 from dcmflow.dicom.header import Header
 from dcmflow.dicom.payload import MemoryPayload, Payload
 from dcmflow.dicom.tags import Leaf
@@ -104,46 +106,52 @@ def _edited(payload: Payload, header: Header, change: _Change, codecs: Codecs | 
     """
     if depth > MAX_DEPTH:
         raise DatasetError(f"sequences are nested more than {MAX_DEPTH} deep")
-    encoding = header.encoding
     mapped = payload.segments()  # keeps a file mapped while we look here and there in it
-    places = outline(payload, encoding)
-    new = _new_elements(header, places, change, codecs, depth)
+    outline = header.outline()
+    new = _new_elements(header, change, codecs, depth)
     del mapped
-    gone = {tag for leaf in change.remove if (tag := header.resolve(leaf)) is not None} - new.keys()
-    touched = gone | new.keys()
-    replacements: list[tuple[int, int, int, bytes]] = []
-    placed: set[int] = set()
-    if touched.intersection(places.tags):
-        for tag, start, end in places.spans():
-            if tag in touched:
-                replacements.append((start, tag, end, b"" if tag in placed else new.get(tag, b"")))
-                placed.add(tag)
-    ordered = sorted(places.tags)
-    in_order = ordered == places.tags
-    for tag in new.keys() - placed:
-        if in_order:
-            number = bisect_right(places.tags, tag)
-        else:
-            number = next((n for n, other in enumerate(places.tags) if other > tag), len(places.tags))
-        start = places.starts[number] if number < len(places.starts) else places.end
-        replacements.append((start, tag, start, new[tag]))
+    touched = new.keys() | {tag for leaf in change.remove if (tag := header.resolve(leaf)) is not None}
+    raws, starts = outline.raws, [*outline.starts, outline.end]
+    replacements: list[tuple[int, int, int, bytes]] = []  # start, tag, end, bytes
+    missing: list[int] = []
+    for tag in touched:
+        raw = swap(tag)
+        data = new.get(tag, b"")
+        if not header.find(raw):
+            missing.append(tag)
+            continue
+        number = raws.index(raw)
+        replacements.append((starts[number], tag, starts[number + 1], data))
+        for _ in range(raws.count(raw) - 1):
+            number = raws.index(raw, number + 1)
+            replacements.append((starts[number], tag, starts[number + 1], b""))
+    if missing:
+        placed = list(map(swap, raws))
+        for tag in missing:
+            if tag in new:
+                start = starts[_behind(placed, tag)]
+                replacements.append((start, tag, start, new[tag]))
     if not replacements:
         return payload
     replacements.sort()
     return payload.spliced([(start, end, data) for start, _tag, end, data in replacements])
 
 
-def _new_elements(
-    header: Header, places: Outline, change: _Change, codecs: Codecs | None, depth: int
-) -> dict[int, bytes]:
+def _behind(placed: list[int], tag: int) -> int:
+    """The number of the element before which `tag` belongs."""
+    if all(map(le, placed, placed[1:])):
+        return bisect_right(placed, tag)
+    return next((number for number, other in enumerate(placed) if other > tag), len(placed))
+
+
+def _new_elements(header: Header, change: _Change, codecs: Codecs | None, depth: int) -> dict[int, bytes]:
     """The encoded elements that are set or changed inside, by tag."""
     new: dict[int, bytes] = {}
-    present = set(places.tags)
     for leaf, (value, text) in change.set.items():
         if leaf in change.inside:
             raise DatasetError(f"{text} is set as a whole and inside at the same time")
-        tag = _place(header, leaf, present, new)
-        vr = _vr_to_write(header, leaf, tag, tag in present, value)
+        tag = _place(header, leaf, new)
+        vr = _vr_to_write(header, leaf, tag, header.find(swap(tag)), value)
         try:
             new[tag] = _encoded(header, tag, vr, value, text, codecs, depth)
         except UnicodeEncodeError:
@@ -154,17 +162,17 @@ def _new_elements(
         if leaf in change.remove:
             continue
         found = header.resolve(leaf)
-        exists = found is not None and found in present
+        exists = found is not None and header.find(swap(found))
         if not exists and not any(c.adds for c in inner.values()):
             continue
-        tag = found if found is not None else _place(header, leaf, present, new)
+        tag = found if found is not None else _place(header, leaf, new)
         changed = _sequence(header, leaf, tag, exists, inner, codecs, depth)
         if changed is not None:
             new[tag] = changed
     return new
 
 
-def _place(header: Header, leaf: Leaf, present: set[int], new: dict[int, bytes]) -> int:
+def _place(header: Header, leaf: Leaf, new: dict[int, bytes]) -> int:
     """The tag of an element that is set; a private one gets a block, reserved for its creator when there is none (PS3.5 7.8.1)."""
     found = header.resolve(leaf)
     if found is not None:
@@ -175,7 +183,7 @@ def _place(header: Header, leaf: Leaf, present: set[int], new: dict[int, bytes])
     for block in range(0x10, 0x100):
         reservation = group | block
         element = encoded_element(encoding, reservation, "LO", creator)
-        if reservation not in present and new.setdefault(reservation, element) == element:
+        if not header.find(swap(reservation)) and new.setdefault(reservation, element) == element:
             return group | block << 8 | leaf.tag & 0xFF
     raise DatasetError(f"no private block of group {leaf.tag >> 16:04X} is free for {leaf.creator!r}")
 

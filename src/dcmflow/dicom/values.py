@@ -33,7 +33,7 @@ CHARSET_VRS: Final = frozenset(
     ["LO", "LT", "PN", "SH", "ST", "UC", "UT"]
 )  # PS3.5 6.1.2.2: Specific Character Set applies
 BULK_VRS: Final = frozenset(["OB", "OD", "OF", "OL", "OV", "OW", "UN"])
-_PLAIN = frozenset(["AS", "CS", "DA", "DT", "TM", "UI"])
+PLAIN_VRS: Final = frozenset(["AS", "CS", "DA", "DT", "TM", "UI"])
 _ONE_TEXT = frozenset(["LT", "ST", "UT", "UR"])  # never several values: a backslash is a character
 _FORMATS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
 _LENGTHS = {
@@ -73,7 +73,7 @@ def decode(vr: str, data: bytes, codecs: Codecs = charset.DEFAULT, order: str = 
     """
     if not data:
         return "" if vr in TEXT_VRS else None
-    if vr in _PLAIN:
+    if vr in PLAIN_VRS:
         text = data.decode("latin-1").rstrip(" \0")
         return tuple(text.split("\\")) if "\\" in text else text
     if vr in _DECODERS:

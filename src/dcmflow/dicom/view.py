@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from dcmflow.dicom import deflate, encoded, files
+from dcmflow.dicom import deflate, files
 from dcmflow.dicom.elements import EXPLICIT
 from dcmflow.dicom.header import Header
 from dcmflow.dicom.payload import MemoryPayload, Payload
@@ -68,17 +68,6 @@ class FileView(NamedTuple):
         """As `sop_class_uid`."""
         found = self.header.text(0x00080018)
         return found or (self.meta.text(0x00020003) if self.meta is not None else "")
-
-    def verify(self) -> None:
-        """Walk all elements to the end of the data.
-
-        Raises:
-            DatasetError: they do not parse or run past it: the file is cut off.
-        """
-        if self.offset is None:
-            deflate.verify(self.payload)
-        else:
-            encoded.verify(self.payload, self.header.encoding)
 
     @property
     def uri(self) -> str:
