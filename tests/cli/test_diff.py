@@ -117,12 +117,18 @@ def test_what_is_only_written_differently(dcmflow: Run, put: Callable[..., Path]
 
 
 def test_number_text_padding_vr_and_length(dcmflow: Run, put: Callable[..., Path], tmp_path: Path) -> None:
-    plain = put("plain", EchoTime="2.50", SpecificCharacterSet="ISO_IR 100", PatientName="Jérôme")
-    utf8 = put("utf8", EchoTime="2.5", SpecificCharacterSet="ISO_IR 192", PatientName="Jérôme")
+    plain = put("plain", SpecificCharacterSet="ISO_IR 100", PatientName="Jérôme")
+    utf8 = put("utf8", SpecificCharacterSet="ISO_IR 192", PatientName="Jérôme")
     found = difference(dcmflow("diff", plain, utf8), 0)
-    assert {row["path"] for row in found["encoding"]} == {"SpecificCharacterSet", "PatientName", "EchoTime"}
+    assert {row["path"] for row in found["encoding"]} == {"SpecificCharacterSet", "PatientName"}
 
     whole = plain.read_bytes()
+    thickness = b"\x18\0\x50\0DS\2\x005 "
+    assert whole.count(thickness) == 1
+    number = tmp_path / "number.dcm"
+    number.write_bytes(whole.replace(thickness, b"\x18\0\x50\0DS\4\x005.00"))
+    (row,) = difference(dcmflow("diff", plain, number), 0)["encoding"]
+    assert (row["path"], row["what"]) == ("SliceThickness", "the same value, written in another way")
     station = b"\x08\0\x70\0LO\x0e\0dcmflow tests "
     assert whole.count(station) == 1
     wide = tmp_path / "padded.dcm"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -9,7 +11,9 @@ import pytest
 
 from dcmflow import Instance, Limits, Pipeline, filters, sinks, sources
 from dcmflow.filters import dedupe
+from dcmflow.flow.context import Context
 from dcmflow.flow.delivery import Receipt
+from dcmflow.flow.stage import Filter, Inbox, Outlet
 from dcmflow.testing import instance, synthesize
 from little_stages import Deny, Do, Keep, Numbers, Stuck, made, number_of
 from stage_runs import Gather, Observed, put, run, until
@@ -126,25 +130,31 @@ async def test_copies_of_one_emitted_instance() -> None:
     assert ran.totals.accepted == 5
 
 
+class Crossed(Filter, frozen=True, tag="test-crossed"):
+    """Makes 1 and 2 of each of two instances, and gives them on in the order 1 of the first, 2 of the second, and the others."""
+
+    @asynccontextmanager
+    async def open(self, context: Context) -> AsyncIterator[Crossed]:
+        yield self
+
+    async def run(self, inbox: Inbox, outlet: Outlet) -> None:
+        first, second = [(await inbox.receive()).fork(made(1), made(2)) for _ in range(2)]
+        for delivery in (first[0], second[1], first[1], second[0]):
+            await outlet.send(delivery)
+        async for delivery in inbox:
+            delivery.drop()
+
+
 async def test_instances_that_would_wait_for_each_other_go_on() -> None:
-    """The first is made into a and b, the second into b and a: each b or a waits for the other emitted instance."""
-    pairs = [[made(1), made(2)], [made(2), made(1)]]
-    gate = anyio.Event()
-    order: list[Instance] = []
-
-    async def waits(given: Instance) -> Instance:
-        order.append(given)
-        if len(order) < 2:
-            await anyio.sleep(0)
-        else:
-            gate.set()
-        return given
-
-    # the filter gives a from the first, then b from the second, before the copies: as two workers would
-    flow = Numbers(2, at_once=2) | Do(lambda given: pairs[number_of(given)], workers=2, inbox=0)
+    gate, seen = anyio.Event(), list[int]()
+    flow = Numbers(2) | Crossed() | filters.Dedupe() | Stuck(gate, seen=seen)
     with anyio.fail_after(5):
-        ran = await run(flow | filters.Dedupe(inbox=0) | waits | sinks.Discard())
-    assert ran.totals.accepted == 2
+        async with Pipeline(flow).start() as running:
+            await anyio.wait_all_tasks_blocked()
+            gate.set()
+            await running.wait()
+    assert running.statistics().pipeline.accepted == 2
+    assert sorted(seen) == [1, 1, 2]  # one copy is dropped, the other goes on
 
 
 async def test_what_waits_at_the_end_goes_on_at_last(monkeypatch: pytest.MonkeyPatch) -> None:
