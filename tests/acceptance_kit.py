@@ -58,11 +58,14 @@ class Command:
     def __call__(self, *arguments: object, **how: Any) -> Done:
         """Run it to its end. `env`, `cwd`, `input` and `timeout` are those of `subprocess.run`.
 
-        With `powerless` file permissions count for root, too.
+        With `powerless` file permissions count for root, too; `memory` bounds what is not a mapped file, in bytes.
         """
+        wrap = POWERLESS if how.pop("powerless", False) else []
+        if memory := how.pop("memory", None):
+            wrap = ["prlimit", f"--data={memory}"]
         given = {"input": how.pop("input").encode()} if "input" in how else {"stdin": subprocess.DEVNULL}
         done = subprocess.run(
-            [*(POWERLESS if how.pop("powerless", False) else []), *self.line(*arguments)],
+            [*wrap, *self.line(*arguments)],
             env=self.environment(how.pop("env", {})),
             capture_output=True,
             check=False,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,7 +75,7 @@ class Gather:
 async def until(condition: Any, seconds: float = 10) -> None:
     """Wait until `condition()` holds."""
     with anyio.fail_after(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what threads and files do sets no event
             await anyio.sleep(0.01)
 
 
@@ -90,6 +92,19 @@ def put(folder: Path, name: str, given: Instance | None = None, **elements: Any)
 def files_in(folder: Path) -> list[str]:
     """Relative names of all files, hidden ones too."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+
+
+def remount(folder: Path, mode: str) -> None:
+    """Make a small file system read-only ("ro") or writable again ("rw")."""
+    subprocess.run(["mount", "-o", f"remount,{mode}", str(folder)], check=True)
+
+
+def dead_process() -> int:
+    """The number of a process that has ended."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    return int(done.stdout)
 
 
 async def drained(running: Running) -> None:

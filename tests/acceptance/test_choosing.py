@@ -10,7 +10,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from acceptance_kit import Command, pipeline_file, report, visible
+from acceptance_kit import Command, pipeline_file, report, run_here, visible
 from corpus import Corpus
 from dcmflow import ConfigError, Instance, Selector
 
@@ -208,16 +208,16 @@ def counts(folder: Path, *names: str) -> list[int]:
 BRANCHES = {"two": "PatientID == 'TestPat2'", "first": "SeriesNumber == 1", "private": "SeriesNumber == 14"}
 
 
-def test_all_that_match_and_the_rest(run: Command, base_set: Corpus, tmp_path: Path) -> None:
+def test_all_that_match_and_the_rest(base_set: Corpus, tmp_path: Path) -> None:
     file = routed(tmp_path, base_set, {"type": "match", "branch": BRANCHES}, "two", "first", "private", "*")
-    run("run", file, "--report", tmp_path / "r.json").must(0)
+    statistics = run_here(file)
     assert counts(tmp_path, "two", "first", "private", "rest") == [4, 6, 1, 3]
-    assert report(tmp_path / "r.json")["pipeline"]["accepted"] == 12, "counted once each, wherever they went"
+    assert statistics.pipeline.accepted == 12, "counted once each, wherever they went"
 
 
-def test_only_the_first_that_matches(run: Command, base_set: Corpus, tmp_path: Path) -> None:
+def test_only_the_first_that_matches(base_set: Corpus, tmp_path: Path) -> None:
     router = {"type": "match", "branch": BRANCHES, "first-only": True}
-    run("run", routed(tmp_path, base_set, router, "two", "first", "private", "*")).must(0)
+    run_here(routed(tmp_path, base_set, router, "two", "first", "private", "*"))
     assert counts(tmp_path, "two", "first", "private", "rest") == [4, 4, 1, 3]
 
 
@@ -236,7 +236,7 @@ def test_what_matches_nothing_is_refused_never_dropped(
 
 
 @pytest.mark.parametrize("kind", ["csv", "json", "toml"])
-def test_a_table_says_where_a_value_goes(run: Command, base_set: Corpus, tmp_path: Path, kind: str) -> None:
+def test_a_table_says_where_a_value_goes(base_set: Corpus, tmp_path: Path, kind: str) -> None:
     table = tmp_path / f"table.{kind}"
     table.write_text(
         {
@@ -246,7 +246,7 @@ def test_a_table_says_where_a_value_goes(run: Command, base_set: Corpus, tmp_pat
         }[kind]
     )
     router = {"type": "lookup", "key": "PatientID", "table": table.name}
-    run("run", routed(tmp_path, base_set, router, "two", "*")).must(0)
+    run_here(routed(tmp_path, base_set, router, "two", "*"))
     assert counts(tmp_path, "two", "rest") == [4, 8]
 
 

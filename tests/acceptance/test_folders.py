@@ -8,8 +8,11 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
+import anyio
 import pydicom
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydicom.uid import ExplicitVRLittleEndian
 
 import corpus
@@ -28,6 +31,7 @@ from acceptance_kit import (
     visible,
 )
 from corpus import Corpus
+from dcmflow import Instance, Layout, Pipeline
 
 Tool = Callable[[str], str]
 
@@ -181,19 +185,17 @@ def test_every_transfer_syntax_and_class_passes_untouched(
         assert syntax == pydicom.filereader.read_file_meta_info(before[uid]).TransferSyntaxUID
 
 
-def test_missing_and_empty_values_have_a_place_each(run: Command, holes_set: Corpus, tmp_path: Path) -> None:
+def test_missing_and_empty_values_have_a_place_each(holes_set: Corpus, tmp_path: Path) -> None:
     layout = "{PatientID}/{PatientName}/{StudyDate}-{StudyTime}/{StudyID}/{Modality}/{SeriesNumber:03d}-{SeriesDescription}"
     layout += "/{InstanceNumber:05d}-{SOPInstanceUID}.dcm"
-    run("run", source_to_sink(tmp_path / "p.toml", holes_set.folder, tmp_path / "out", layout=layout)).must(0)
+    run_here(source_to_sink(tmp_path / "p.toml", holes_set.folder, tmp_path / "out", layout=layout))
     assert digests(visible(tmp_path / "out")) == digests(holes_set.paths)
     assert {len(path.relative_to(tmp_path / "out").parts) for path in visible(tmp_path / "out")} == {7}
 
 
-def test_a_missing_value_falls_back_where_the_template_says_so(
-    run: Command, holes_set: Corpus, tmp_path: Path
-) -> None:
+def test_a_missing_value_falls_back_where_the_template_says_so(holes_set: Corpus, tmp_path: Path) -> None:
     layout = "{PatientID|unknown}/{StudyDate:%Y|undated}/{SOPInstanceUID}.dcm"
-    run("run", source_to_sink(tmp_path / "p.toml", holes_set.folder, tmp_path / "out", layout=layout)).must(0)
+    run_here(source_to_sink(tmp_path / "p.toml", holes_set.folder, tmp_path / "out", layout=layout))
     for name in ("no-PatientID.dcm", "empty-PatientID.dcm"):
         assert (tmp_path / "out" / "unknown" / "2019" / f"{holes_set.uids[name]}.dcm").is_file()
     for name in ("no-StudyDate.dcm", "empty-StudyDate.dcm"):
@@ -211,14 +213,14 @@ def test_a_missing_value_falls_back_where_the_template_says_so(
     ],
 )
 def test_no_path_leaves_its_root_and_no_two_patients_share_a_folder(
-    run: Command, evil_set: Corpus, tmp_path: Path, layout: str | None
+    evil_set: Corpus, tmp_path: Path, layout: str | None
 ) -> None:
     root = tmp_path / "a" / "b" / "c" / "root"
     root.parent.mkdir(parents=True)
     fields = {"layout": layout} if layout else {}
     file = source_to_sink(tmp_path / "p.toml", evil_set.folder, root, exists="keep-both", **fields)
     before = set(everything(tmp_path))
-    run("run", file, cwd=tmp_path / "a").must(0)
+    run_here(file)
     assert digests(visible(root)) == digests(evil_set.paths), "all of them, each as a visible file of its own"
     outside = [name for name in set(everything(tmp_path)) - before if not name.startswith("a/b/c/root")]
     assert outside == []
@@ -251,6 +253,45 @@ def test_a_template_that_cannot_be_right_is_found_before_anything_moves(
     assert "out" in done.err
     assert "layout" in done.err
     assert not (tmp_path / "out").exists()
+
+
+IDS = ["a", "A", "a.", "a b", "a  b", "a_b", "a-b", "a/b", "a%2Fb", "a%b", "a%25b", "..", ".", "...", "%2E%2E", "_", "-", "",
+       "CON", "con", "CON.x", "%43ON", "NUL", "a:b", "a*b", "a?b", "a|b", "~", "~a", "$HOME", "`a`", "ä", "a\u0308", "山", "🧠",
+       "x" * 64, "x" * 63 + "y", "unknown", "none", "missing", ".a", ".dcmflow", "a\u200b", "\u202ea", "{PatientID}", "a.dcm",
+       "aux.txt", "COM1", "lpt9", "a" * 250, "山" * 64, "山" * 63 + "川", "()", "[a]", "#a", "a;b", "a&b", "<a>", '"a"', "'a'"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "template", ["{PatientID}", "{PatientID}/x", "x{PatientID}", "{PatientID}.dcm", "a/{PatientID|none}/b"]
+)
+def test_two_ids_never_become_one_path(template: str) -> None:
+    instance = Instance.from_dataset(corpus.mr(SpecificCharacterSet="ISO_IR 192"))
+    layout = Layout(template)
+    paths: dict[str, str] = {}
+    for value in IDS:
+        if value in ("", "none") and "|" in template:
+            continue  # there the template says that they are the same
+        path = layout.path(instance.with_elements({"PatientID": value}))
+        assert path not in paths, f"{value!r} and {paths[path]!r} both become {path!r}"
+        paths[path] = value
+        for part in path.split("/"):
+            assert part not in ("", ".", "..")
+            assert len(part.encode()) <= 255
+            assert "\0" not in part
+            assert "\\" not in part
+        assert len(path.split("/")) == len(template.split("/"))
+
+
+@settings(max_examples=150)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=64), min_size=2, max_size=6))
+def test_whatever_the_ids_are_paths_differ_where_they_do(values: list[str]) -> None:
+    instance = Instance.from_dataset(corpus.mr(SpecificCharacterSet="ISO_IR 192"))
+    layout = Layout("{PatientID}")
+    meant = {value.strip(" ") for value in values}  # blanks around it mean nothing (PS3.5 6.2, LO)
+    paths = {layout.path(instance.with_elements({"PatientID": value})) for value in values}
+    assert len(paths) == len(meant)
+    assert not {"", ".", ".."} & paths
+    assert not any("/" in path or len(path.encode()) > 255 for path in paths)
 
 
 @pytest.mark.parametrize("name", corpus.CHAR_NAMES)
@@ -292,11 +333,11 @@ def test_of_what_clashes_the_first_is_kept_and_the_conflict_is_said(
     assert clash_set.uids["copy-a.dcm"] not in said, "the same content is always fine"
 
 
-def test_keep_both_keeps_both(run: Command, clash_set: Corpus, tmp_path: Path) -> None:
+def test_keep_both_keeps_both(clash_set: Corpus, tmp_path: Path) -> None:
     file = source_to_sink(
         tmp_path / "p.toml", clash_set.folder, tmp_path / "out", layout=FLAT, exists="keep-both"
     )
-    run("run", file).must(0)
+    run_here(file)
     assert set(digests(visible(tmp_path / "out"))) == set(digests(clash_set.paths))
     assert len(visible(tmp_path / "out")) == 9, "two of the same content are one"
 
@@ -316,7 +357,7 @@ def test_refuse_refuses_what_differs_only(run: Command, clash_set: Corpus, tmp_p
     assert len(visible(tmp_path / "out")) == CLASH_UIDS
 
 
-def test_replace_replaces(run: Command, tmp_path: Path) -> None:
+def test_replace_replaces(tmp_path: Path) -> None:
     for folder, shift in (("old", 0), ("new", 7)):
         (tmp_path / folder).mkdir()
         ds = corpus.mr(patient="REPLACE", PixelData=corpus.picture(16, shift))
@@ -324,7 +365,7 @@ def test_replace_replaces(run: Command, tmp_path: Path) -> None:
         file = source_to_sink(
             tmp_path / "p.toml", tmp_path / folder, tmp_path / "out", layout=FLAT, exists="replace"
         )
-        run("run", file).must(0)
+        run_here(file)
     (kept,) = visible(tmp_path / "out")
     assert digest(kept) == digest(tmp_path / "new" / "x")
 
@@ -346,16 +387,14 @@ def test_dedupe_lets_one_of_a_kind_through(
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_twelve_destinations_all_get_everything(
-    run: Command, base_set: Corpus, tmp_path: Path, backend: str
-) -> None:
+def test_twelve_destinations_all_get_everything(base_set: Corpus, tmp_path: Path, backend: str) -> None:
     outs = [tmp_path / f"out{n}" for n in range(12)]
     file = pipeline_file(
         tmp_path / "p.toml",
         sources={"in": {"type": "directory", "path": base_set.folder}},
         sinks={out.name: {"type": "directory", "from": "in", "path": out, "fsync": False} for out in outs},
     )
-    run("run", file, "--backend", backend).must(0)
+    run_here(file, backend=backend)
     expected = digests(base_set.paths)
     for out in outs:
         assert digests(visible(out)) == expected
@@ -391,6 +430,63 @@ def test_a_file_is_deleted_only_once_every_sink_has_it(
     assert visible(source) == [spoilt]
     assert digests(visible(tmp_path / "one")) == digests(base_set.paths), "the other branch has all of them"
     assert len(visible(tmp_path / "two")) == 12
+
+
+def test_a_file_is_not_deleted_when_a_best_effort_sink_lacks_it(base_set: Corpus, tmp_path: Path) -> None:
+    """The receipt says Success; "accepted by every sink" is more than that."""
+    source = tmp_path / "in"
+    shutil.copytree(base_set.folder, source)
+    (tmp_path / "two").mkdir()
+    uid = next(iter(base_set.uids.values()))
+    (tmp_path / "two" / f"{uid}.dcm").write_text("in the way")
+    file = pipeline_file(
+        tmp_path / "p.toml",
+        sources={"in": {"type": "directory", "path": source, "after": "delete"}},
+        sinks={
+            "one": {"type": "directory", "from": "in", "path": "one", "layout": FLAT},
+            "two": {
+                "type": "directory",
+                "from": "in",
+                "path": "two",
+                "layout": FLAT,
+                "exists": "refuse",
+                "required": False,
+            },
+        },
+    )
+    run_here(file)
+    assert [pydicom.dcmread(path).SOPInstanceUID for path in visible(source)] == [uid]
+
+
+def test_a_file_is_not_deleted_when_its_content_is_nowhere_else(clash_set: Corpus, tmp_path: Path) -> None:
+    """Two objects of one UID with other pixels: the sink keeps the first, the only copy of the other one stays."""
+    (tmp_path / "in").mkdir()
+    for letter in "ab":
+        shutil.copy(clash_set[f"pixels-{letter}.dcm"], tmp_path / "in")
+    file = pipeline_file(
+        tmp_path / "p.toml",
+        sources={"in": {"type": "directory", "path": "in", "after": "delete"}},
+        sinks={"out": {"type": "directory", "from": "in", "path": "out"}},
+    )
+    anyio.run(Pipeline.from_file(file).run)
+    left = set(digests(visible(tmp_path / "in") + visible(tmp_path / "out")))
+    assert left == {digest(clash_set[f"pixels-{letter}.dcm"]) for letter in "ab"}
+
+
+@pytest.mark.parametrize(
+    ("sink", "fields"), [("discard", {}), ("directory", {"path": "out", "required": False})]
+)
+def test_check_warns_of_deleting_what_nobody_keeps(
+    run: Command, base_set: Corpus, tmp_path: Path, sink: str, fields: dict[str, object]
+) -> None:
+    file = pipeline_file(
+        tmp_path / "p.toml",
+        sources={"in": {"type": "directory", "path": base_set.folder, "after": "delete"}},
+        sinks={"out": {"type": sink, "from": "in", **fields}},
+    )
+    done = run("check", file).readable()
+    assert "warning" in (done.out + done.err).lower()
+    assert "delete" in done.out + done.err
 
 
 def test_a_file_is_moved_aside_once_it_is_delivered(run: Command, base_set: Corpus, tmp_path: Path) -> None:

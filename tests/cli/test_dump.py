@@ -461,6 +461,12 @@ def test_what_cannot_be_right(dcmflow: Run, image: Path, arguments: list[str], s
     assert said in done.stderr
 
 
+def test_help_says_what_wins(dcmflow: Run) -> None:
+    words = " ".join(dcmflow("dump", "--help").stdout.split())
+    assert "--exclude Leave this out; wins over --element" in words
+    assert "--no-private Leave private elements out; wins over --element" in words
+
+
 # -- terminals and pipes
 
 

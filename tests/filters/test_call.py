@@ -109,6 +109,8 @@ def test_not_a_function(function: object) -> None:
 
 
 def test_file_form() -> None:
-    assert msgspec.convert({"type": "call", "function": "rules:keep"}, filters.Call) == filters.Call("rules:keep")
+    assert msgspec.convert({"type": "call", "function": "rules:keep"}, filters.Call) == filters.Call(
+        "rules:keep"
+    )
     schema = msgspec.json.schema(filters.Call)["$defs"]["Call"]["properties"]["function"]
     assert schema["type"] == "string"

@@ -13,9 +13,14 @@ pytestmark = pytest.mark.anyio
 async def test_lets_through_what_matches() -> None:
     seen = Gather()
     source = sources.Synthetic(series=4, instances=3, size=100, modality=["CT", "MR"])
-    ran = await run(source | filters.Where("Modality == 'MR' and InstanceNumber > 1") | seen | sinks.Discard())
+    ran = await run(
+        source | filters.Where("Modality == 'MR' and InstanceNumber > 1") | seen | sinks.Discard()
+    )
     assert (ran.totals.accepted, ran.totals.dropped) == (4, 8)
-    assert {(given.header["Modality"], int(given.header["InstanceNumber"])) for given in seen.seen} == {("MR", 2), ("MR", 3)}
+    assert {(given.header["Modality"], int(given.header["InstanceNumber"])) for given in seen.seen} == {
+        ("MR", 2),
+        ("MR", 3),
+    }
 
 
 async def test_named_selectors() -> None:
@@ -25,7 +30,9 @@ async def test_named_selectors() -> None:
     assert (ran.totals.accepted, ran.totals.dropped) == (2, 1)
 
 
-@pytest.mark.parametrize("match", ["", "  ", "Modalty == 'CT'", "Modality ==", "Modality", "(Modality == 'CT'"])
+@pytest.mark.parametrize(
+    "match", ["", "  ", "Modalty == 'CT'", "Modality ==", "Modality", "(Modality == 'CT'"]
+)
 def test_wrong_selectors_are_found_at_once(match: str) -> None:
     with pytest.raises(ConfigError) as caught:
         filters.Where(match)

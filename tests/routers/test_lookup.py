@@ -33,7 +33,14 @@ def test_tables(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("a.csv", "CT1\n"), ("a.csv", "CT1,\n"), ("a.json", "[1]"), ("a.json", '{"a": 3}'), ("a.json", "{"), ("a.toml", "a = []")],
+    [
+        ("a.csv", "CT1\n"),
+        ("a.csv", "CT1,\n"),
+        ("a.json", "[1]"),
+        ("a.json", '{"a": 3}'),
+        ("a.json", "{"),
+        ("a.toml", "a = []"),
+    ],
 )
 def test_wrong_tables(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / name).write_text(content)
@@ -68,7 +75,9 @@ async def test_read_again_when_it_has_changed(tmp_path: Path, monkeypatch: pytes
     events: list[Event] = []
     table = tmp_path / "t.csv"
     table.write_text("A,one\n")
-    async with routers.Lookup("PatientID", str(table)).open(Context(stage="x", report=events.append)) as actor:
+    async with routers.Lookup("PatientID", str(table)).open(
+        Context(stage="x", report=events.append)
+    ) as actor:
         assert await choose(actor, PatientID="A") == ["one"]
         table.write_text("A,second\n")
         assert await choose(actor, PatientID="A") == ["second"]

@@ -35,7 +35,9 @@ async def test_no_branch_is_refused_never_dropped() -> None:
 
 async def test_named_selectors() -> None:
     router = routers.Match({"ct": "sliced"})
-    ran = await run(MIXED | router | {"ct": sinks.Discard()}, selectors={"sliced": "Modality in ('CT', 'MR')"})
+    ran = await run(
+        MIXED | router | {"ct": sinks.Discard()}, selectors={"sliced": "Modality in ('CT', 'MR')"}
+    )
     assert ran.totals.accepted == 4
     with pytest.raises(StageError, match=r"branch\.ct"):
         await run(MIXED | router | {"ct": sinks.Discard()})
@@ -51,7 +53,8 @@ def test_wiring_is_checked() -> None:
 
 
 @pytest.mark.parametrize(
-    "branch", [{}, {"*": "Modality == 'CT'"}, {"ct": "Modalty == 'CT'"}, {"ct": ""}, {"a.b": "Modality == 'CT'"}]
+    "branch",
+    [{}, {"*": "Modality == 'CT'"}, {"ct": "Modalty == 'CT'"}, {"ct": ""}, {"a.b": "Modality == 'CT'"}],
 )
 def test_wrong_branches(branch: dict[str, str]) -> None:
     with pytest.raises(ConfigError) as caught:

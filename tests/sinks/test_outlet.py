@@ -14,9 +14,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leaks")]
 async def test_all_instances_then_the_end() -> None:
     outlet = sinks.Outlet()
     with anyio.fail_after(5):
-        async with Pipeline(Numbers(20) | outlet).start() as running:
-            async with running.outlet(outlet) as instances:
-                taken = [number_of(each) async for each in instances]
+        async with Pipeline(Numbers(20) | outlet).start() as running, running.outlet(outlet) as instances:
+            taken = [number_of(each) async for each in instances]
     assert taken == list(range(20))
     assert running.statistics().pipeline.accepted == 20
 
@@ -24,17 +23,19 @@ async def test_all_instances_then_the_end() -> None:
 async def test_accepted_when_the_next_one_is_asked_for() -> None:
     outlet = sinks.Outlet()
     receipts: list[object] = []
-    async with Pipeline(Numbers(3, receipts=receipts) | outlet).start() as running:
-        async with running.outlet(outlet) as instances:
+    async with (
+        Pipeline(Numbers(3, receipts=receipts) | outlet).start() as running,
+        running.outlet(outlet) as instances,
+    ):
+        await anext(instances)
+        await anyio.wait_all_tasks_blocked()
+        assert running.statistics().pipeline.accepted == 0
+        await anext(instances)
+        await anyio.wait_all_tasks_blocked()
+        assert running.statistics().pipeline.accepted == 1
+        await anext(instances)
+        with pytest.raises(StopAsyncIteration):
             await anext(instances)
-            await anyio.wait_all_tasks_blocked()
-            assert running.statistics().pipeline.accepted == 0
-            await anext(instances)
-            await anyio.wait_all_tasks_blocked()
-            assert running.statistics().pipeline.accepted == 1
-            await anext(instances)
-            with pytest.raises(StopAsyncIteration):
-                await anext(instances)
     assert running.statistics().pipeline.accepted == 3
 
 
@@ -123,8 +124,7 @@ async def test_cancelled_run_ends_the_reader() -> None:
 
 async def test_several_workers() -> None:
     outlet = sinks.Outlet(workers=4)
-    async with Pipeline(Numbers(20) | outlet).start() as running:
-        async with running.outlet(outlet) as instances:
-            taken = [number_of(each) async for each in instances]
+    async with Pipeline(Numbers(20) | outlet).start() as running, running.outlet(outlet) as instances:
+        taken = [number_of(each) async for each in instances]
     assert sorted(taken) == list(range(20))
     assert running.statistics().pipeline.accepted == 20

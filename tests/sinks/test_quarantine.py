@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from dcmflow.flow.context import Context
 from dcmflow.sinks.quarantine import file_name
 from dcmflow.testing import instance
 from little_stages import Deny
-from stage_runs import files_in, put, run
+from stage_runs import files_in, put, remount, run
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leaks")]
 
@@ -48,7 +47,11 @@ def reasons(folder: Path) -> list[str]:
 
 async def test_same_object_again_has_the_last_reason(tmp_path: Path) -> None:
     given = instance(SOPInstanceUID="2.25.7")
-    await keep(tmp_path, given.with_labels(**{"refused.reason": "one"}), given.with_labels(**{"refused.reason": "two"}))
+    await keep(
+        tmp_path,
+        given.with_labels(**{"refused.reason": "one"}),
+        given.with_labels(**{"refused.reason": "two"}),
+    )
     assert files_in(tmp_path) == ["2.25.7.dcm", "2.25.7.json"]
     assert reasons(tmp_path) == ["two"]
 
@@ -91,7 +94,7 @@ async def test_full_disk_refuses_for_good(tmp_path: Path, small_tmpfs: Any) -> N
 
 async def test_read_only_is_found_before_anything_moves(small_tmpfs: Any) -> None:
     there = small_tmpfs(64 * 1024)
-    subprocess.run(["mount", "-o", "remount,ro", str(there)], check=True)
+    remount(there, "ro")
     with pytest.raises(StageError, match="read-only"):
         await run(sources.Synthetic(size=10) | sinks.Quarantine(str(there)))
 

@@ -82,7 +82,9 @@ def test_put_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.M
 
 
 def dead_process() -> int:
-    done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
     return int(done.stdout)
 
 

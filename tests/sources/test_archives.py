@@ -153,7 +153,9 @@ async def test_links_and_special_members(tmp_path: Path) -> None:
     assert ran.refused == []
 
 
-async def test_large_members_go_through_a_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_large_members_go_through_a_temporary_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(archives, "SPILL", 1_000_000)
     made = list(synthesize(instances=3, size=3_000_000))
     for number, given in enumerate(made):
@@ -188,15 +190,22 @@ async def test_cancelled_leaves_no_temporary_file(tmp_path: Path, monkeypatch: p
         await anyio.sleep_forever()
         return given
 
-    async with Pipeline(sources.Directory(str(path)) | forever | sinks.Discard(), limits=Limits(instances=2)).start() as running:
+    async with Pipeline(
+        sources.Directory(str(path)) | forever | sinks.Discard(), limits=Limits(instances=2)
+    ).start() as running:
         await until(lambda: running.statistics().pipeline.emitted == 2)
         assert os.listdir(tempfile.gettempdir())
         running.cancel()
     assert os.listdir(tempfile.gettempdir()) == []
 
 
-async def test_bomb_that_is_not_dicom_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive, archive.open("zeros", "w") as member:
+async def test_bomb_that_is_not_dicom_is_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("zeros", "w") as member,
+    ):
         for _ in range(200):
             member.write(bytes(1 << 20))
     read = 0

@@ -95,7 +95,10 @@ async def test_missing_path_is_found_before_anything_moves(tmp_path: Path) -> No
     put(tmp_path, "in/a.dcm")
     out = tmp_path / "out"
     with pytest.raises(StageError, match="nowhere") as caught:
-        await run((sources.Directory(str(tmp_path / "in")), sources.Directory(str(tmp_path / "nowhere"))) | sinks.Discard())
+        await run(
+            (sources.Directory(str(tmp_path / "in")), sources.Directory(str(tmp_path / "nowhere")))
+            | sinks.Discard()
+        )
     assert caught.value.opening
     assert not out.exists()
 
@@ -126,7 +129,9 @@ async def test_file_that_disappears_is_refused_and_the_rest_goes_on(tmp_path: Pa
         return given
 
     limits = Limits(instances=1)
-    ran = await run(sources.Directory(str(tmp_path)) | remove_a_later_one | sinks.Discard(inbox=0), limits=limits)
+    ran = await run(
+        sources.Directory(str(tmp_path)) | remove_a_later_one | sinks.Discard(inbox=0), limits=limits
+    )
     assert ran.totals.accepted == 39
     assert [Path(event.path or "").name for event in ran.refused] == ["39.dcm"]
 
@@ -138,7 +143,9 @@ async def test_after_delete(tmp_path: Path) -> None:
     for number in range(50):
         put(tmp_path, f"in/{number}.dcm")
     (tmp_path / "in" / "notes.txt").write_text("stays")
-    ran = await run(sources.Directory(str(tmp_path / "in"), after="delete") | sinks.Directory(str(tmp_path / "out")))
+    ran = await run(
+        sources.Directory(str(tmp_path / "in"), after="delete") | sinks.Directory(str(tmp_path / "out"))
+    )
     assert ran.totals.accepted == 50
     assert files_in(tmp_path / "in") == ["notes.txt"]
     assert len(files_in(tmp_path / "out")) == 50
@@ -221,7 +228,9 @@ async def test_file_that_changed_meanwhile_is_not_deleted(tmp_path: Path) -> Non
         put(tmp_path / "in", "a.dcm", newer)
         return given
 
-    ran = await run(sources.Directory(str(tmp_path / "in"), after="delete") | replaces_the_file | sinks.Discard())
+    ran = await run(
+        sources.Directory(str(tmp_path / "in"), after="delete") | replaces_the_file | sinks.Discard()
+    )
     assert files_in(tmp_path / "in") == ["a.dcm"]
     assert "changed after it was read" in ran.warned[0].message
 
@@ -263,7 +272,9 @@ async def test_drain_ends_reading_and_finishes_what_is_under_way(tmp_path: Path)
 
     observed = Observed()
     source = sources.Directory(str(tmp_path / "in"), after="delete")
-    async with Pipeline(source | waits | sinks.Discard(), limits=Limits(instances=20)).start(observe=observed) as running:
+    async with Pipeline(source | waits | sinks.Discard(), limits=Limits(instances=20)).start(
+        observe=observed
+    ) as running:
         await until(lambda: running.statistics().pipeline.emitted == 17)  # 1 held, 16 in its inbox
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(drained, running)

@@ -66,10 +66,9 @@ async def test_send_waits_for_room() -> None:
 
 async def test_many_senders() -> None:
     inlet = sources.Inlet()
-    async with Pipeline(inlet | sinks.Discard()).start() as running:
-        async with anyio.create_task_group() as tasks:
-            for number in range(50):
-                tasks.start_soon(running.send, inlet, made(number))
+    async with Pipeline(inlet | sinks.Discard()).start() as running, anyio.create_task_group() as tasks:
+        for number in range(50):
+            tasks.start_soon(running.send, inlet, made(number))
     assert running.statistics().pipeline.accepted == 50
 
 
@@ -105,7 +104,10 @@ async def test_drain_lets_a_waiting_sender_finish() -> None:
 async def test_cancelled_pipeline_frees_its_senders() -> None:
     inlet = sources.Inlet()
     errors: list[Exception] = []
-    async with Pipeline(inlet | Stuck(anyio.Event(), inbox=0)).start() as running, anyio.create_task_group() as tasks:
+    async with (
+        Pipeline(inlet | Stuck(anyio.Event(), inbox=0)).start() as running,
+        anyio.create_task_group() as tasks,
+    ):
 
         async def send(number: int) -> None:
             try:

@@ -15,7 +15,9 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leaks")]
 
 async def test_as_many_as_asked_for() -> None:
     seen = Gather()
-    source = sources.Synthetic(patients=2, studies=3, series=2, instances=4, size=1000, modality=["CT", "MR"], seed=5)
+    source = sources.Synthetic(
+        patients=2, studies=3, series=2, instances=4, size=1000, modality=["CT", "MR"], seed=5
+    )
     ran = await run(source | seen | sinks.Discard())
     assert ran.totals.accepted == 2 * 3 * 2 * 4
     assert len({given.header["PatientID"] for given in seen.seen}) == 2

@@ -43,7 +43,12 @@ def test_excluded_folder_is_not_entered(tmp_path: Path) -> None:
 
 
 def test_our_own_files_are_passed_over(tmp_path: Path) -> None:
-    touch(tmp_path, ".dcmflow-index.sqlite", ".dcmflow-12.0123abcd.0123456789abcdef.tmp", ".0123456789abcdef.dcmflow")
+    touch(
+        tmp_path,
+        ".dcmflow-index.sqlite",
+        ".dcmflow-12.0123abcd.0123456789abcdef.tmp",
+        ".0123456789abcdef.dcmflow",
+    )
     touch(tmp_path, ".other", "x.dcmflow", ".dcmflowx")
     assert names(tmp_path) == [".dcmflowx", ".other", "x.dcmflow"]
     assert not is_ours(".x.dcmflow")

@@ -58,9 +58,7 @@ def _plain(value: Any) -> str:
 
 
 def _names(entry: HelpEntry) -> str:
-    labels = [
-        label for label in entry.display_labels_with_metavar if not label.startswith(("--no-", "--empty"))
-    ]
+    labels = [label for label in entry.display_labels_with_metavar if label not in entry.negative_names]
     return ", ".join(sorted(labels, key=lambda label: (label.startswith("--"), not label.startswith("-"))))
 
 

@@ -101,7 +101,7 @@ def encode(text: str, codecs: Codecs, *, person: bool = False) -> bytes:
         "euc_kr",
     ):
         return text.encode("ascii" if codecs == DEFAULT else codecs[0])
-    return _extended(text, codecs, "^=\\" if person else "\\\r\n\t\f")
+    return _extended(text, codecs, "^=\\\r\n\t\f" if person else "\\\r\n\t\f")
 
 
 def _extended(text: str, codecs: Codecs, delimiters: str) -> bytes:

@@ -27,6 +27,7 @@ _CHARACTER_SET: Final = 0x00080005
 _PADDING: Final = 0xFFFCFFFC
 _PIXELS: Final = 0x7FE00010
 _PIXEL_PATHS: Final = "PixelData"
+_WRITTEN: Final = values.TEXT_VRS | {"DS", "IS"}  # VRs whose values are text
 _BLOCK: Final = 1024 * 1024
 
 
@@ -186,7 +187,7 @@ def _written(a: Node, b: Node) -> str:
         return f"VR {a.vr} / {b.vr}"
     if a.element.undefined != b.element.undefined:
         return _lengths(a, b)
-    if a.vr not in values.TEXT_VRS and not a.bulk:
+    if a.vr not in _WRITTEN and not a.bulk:
         return ""
     if a.length == b.length and (a.bulk or _raw(a) == _raw(b)):
         return ""

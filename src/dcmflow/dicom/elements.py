@@ -14,13 +14,50 @@ positions are byte offsets in the buffer given.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from struct import Struct
-from typing import Any, Final, NamedTuple, final
+import struct
+from collections.abc import Iterator
+from typing import Final, NamedTuple
 
+from dcmflow.dicom.encoding import (
+    EXPLICIT,
+    EXPLICIT_BIG,
+    IMPLICIT,
+    LONG,
+    LONG_VRS,
+    NAMES,
+    SHORT,
+    SHORT_NAMES,
+    SQ,
+    UN,
+    Buffer,
+    Encoding,
+    encoding_of,
+    found_encoding,
+    swap,
+)
 from dcmflow.errors import DatasetError
 
-Buffer = bytes | bytearray | memoryview
+__all__ = [
+    "EXPLICIT",
+    "EXPLICIT_BIG",
+    "IMPLICIT",
+    "LONG_VRS",
+    "MAX_DEPTH",
+    "SHORT_NAMES",
+    "UNDEFINED",
+    "Buffer",
+    "Element",
+    "Encoding",
+    "Incomplete",
+    "Item",
+    "element_at",
+    "encoding_of",
+    "found_encoding",
+    "items",
+    "scan",
+    "swap",
+    "walk",
+]
 
 UNDEFINED: Final = 0xFFFFFFFF
 MAX_DEPTH: Final = 100  # of nested sequences; real ones stay below ten
@@ -32,119 +69,12 @@ ITEM_END: Final = 0xE00DFFFE
 SEQUENCE_END: Final = 0xE0DDFFFE
 
 
-def _code(vr: str) -> int:
-    return ord(vr[0]) | ord(vr[1]) << 8
-
-
-_SHORT_VRS: Final = [
-    "AE",
-    "AS",
-    "AT",
-    "CS",
-    "DA",
-    "DS",
-    "DT",
-    "FL",
-    "FD",
-    "IS",
-    "LO",
-    "LT",
-    "PN",
-    "SH",
-    "SL",
-    "SS",
-    "ST",
-    "TM",
-    "UI",
-    "UL",
-    "US",
-]
-_LONG_VRS = ["OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"]
-_SHORT = frozenset(map(_code, _SHORT_VRS))  # PS3.5 7.1.2: length of 16 bits
-_LONG = frozenset(map(_code, _LONG_VRS))  # two reserved bytes, length of 32 bits
-_NAMES: Final = {_code(vr): vr for vr in (*_SHORT_VRS, *_LONG_VRS)}
-_SQ, _UN = _code("SQ"), _code("UN")
-LONG_VRS: Final = frozenset(_LONG_VRS)
-SHORT_NAMES: Final = {_code(vr): vr for vr in _SHORT_VRS}
-
-
 class Incomplete(DatasetError):
     """The bytes end inside an element. `position`: where that element begins."""
 
     def __init__(self, message: str, position: int = 0) -> None:
         super().__init__(message)
         self.position = position
-
-
-@final
-class Encoding:
-    """How headers are written: explicit or implicit VR, and the byte order."""
-
-    __slots__ = ("explicit", "head", "little", "long", "order", "pair")
-
-    def __init__(self, *, explicit: bool, little: bool) -> None:
-        self.explicit = explicit
-        self.little = little
-        self.order = "<" if little else ">"
-        self.long: Callable[[Any, int], tuple[Any, ...]] = Struct(f"{self.order}I").unpack_from
-        # (raw tag, VR code, 16 bit length) and (raw tag, 32 bit length)
-        self.head: Callable[[Any, int], tuple[Any, ...]] = Struct("<IHH").unpack_from if little else _head_big
-        self.pair: Callable[[Any, int], tuple[Any, ...]] = Struct("<II").unpack_from if little else _pair_big
-
-    def __repr__(self) -> str:
-        return (
-            f"<{'explicit' if self.explicit else 'implicit'} VR {'little' if self.little else 'big'} endian>"
-        )
-
-
-_HEAD_BIG = Struct(">HHHH").unpack_from
-_PAIR_BIG = Struct(">HHI").unpack_from
-
-
-def _head_big(buffer: Any, position: int) -> tuple[int, int, int]:
-    group, element, vr, length = _HEAD_BIG(buffer, position)
-    return element << 16 | group, (vr & 0xFF) << 8 | vr >> 8, length
-
-
-def _pair_big(buffer: Any, position: int) -> tuple[int, int]:
-    group, element, length = _PAIR_BIG(buffer, position)
-    return element << 16 | group, length
-
-
-EXPLICIT: Final = Encoding(explicit=True, little=True)
-IMPLICIT: Final = Encoding(explicit=False, little=True)
-EXPLICIT_BIG: Final = Encoding(explicit=True, little=False)
-_IMPLICIT_BIG: Final = Encoding(explicit=False, little=False)
-
-
-def swap(tag: int) -> int:
-    """The raw form of a tag, and back."""
-    return (tag & 0xFFFF) << 16 | tag >> 16
-
-
-def encoding_of(transfer_syntax_uid: str) -> Encoding:
-    """The encoding that a transfer syntax prescribes (PS3.5 A); deflated ones are explicit once inflated."""
-    if transfer_syntax_uid == "1.2.840.10008.1.2":
-        return IMPLICIT
-    if transfer_syntax_uid == "1.2.840.10008.1.2.2":
-        return EXPLICIT_BIG
-    return EXPLICIT
-
-
-def found_encoding(buffer: Buffer, position: int, end: int, expected: Encoding) -> Encoding:
-    """The encoding really used at `position`: writers change to the other VR style, in files and inside sequences.
-
-    A VR is two capitals; read as part of an implicit length they would mean a first element of more than 16 KiB.
-    """
-    if position + 6 > end:
-        return expected
-    first, second = buffer[position + 4], buffer[position + 5]
-    explicit = 0x40 < first < 0x5B and 0x40 < second < 0x5B
-    if explicit == expected.explicit:
-        return expected
-    if expected.little:
-        return EXPLICIT if explicit else IMPLICIT
-    return EXPLICIT_BIG if explicit else _IMPLICIT_BIG
 
 
 def _item_encoding(buffer: Buffer, position: int, end: int, outer: Encoding) -> Encoding:
@@ -176,31 +106,37 @@ def scan(
     """
     last = end - 8
     if encoding is EXPLICIT:
-        head, short = encoding.head, _SHORT
-        while position <= last:
-            raw, vr, length = head(buffer, position)
-            if vr in short:
-                if raw not in index:
-                    index[raw] = position
-                elif index[raw] != position:
+        if end != len(buffer):
+            buffer = memoryview(buffer)[:end]
+        head, short = encoding.head, SHORT
+        try:
+            while True:
+                raw, vr, length = head(
+                    buffer, position
+                )  # says when the end is near: cheaper than to ask each time
+                if vr in short:
+                    if raw not in index:
+                        index[raw] = position
+                    elif index[raw] != position:
+                        _repeated(repeats, raw, position)
+                    if raw == stop:
+                        return position
+                    position += length + 8
+                    continue
+                if raw == ITEM_END or (raw == 0 and _only_zeros(buffer, position, end)):
+                    return position
+                if index.setdefault(raw, position) != position:
                     _repeated(repeats, raw, position)
                 if raw == stop:
                     return position
-                position += length + 8
-                continue
-            if raw == ITEM_END or (raw == 0 and _only_zeros(buffer, position, end)):
-                return position
-            if index.setdefault(raw, position) != position:
-                _repeated(repeats, raw, position)
-            if raw == stop:
-                return position
-            if vr in _LONG and position <= last - 4:
-                (length,) = encoding.long(buffer, position + 8)
-                if length != UNDEFINED:
-                    position += length + 12
-                    continue
-            position = _after(buffer, position, end, encoding)
-        return position
+                if vr in LONG and position <= last - 4:
+                    (length,) = encoding.long(buffer, position + 8)
+                    if length != UNDEFINED:
+                        position += length + 12
+                        continue
+                position = _after(buffer, position, end, encoding)
+        except struct.error:
+            return position
     pair, implicit = encoding.pair, not encoding.explicit
     while position <= last:
         raw, length = pair(buffer, position)
@@ -254,9 +190,9 @@ def _header(buffer: Buffer, position: int, end: int, encoding: Encoding) -> tupl
     if not encoding.explicit:
         return 0, position + 8, encoding.pair(buffer, position)[1]
     _raw, vr, length = encoding.head(buffer, position)
-    if vr in _SHORT:
+    if vr in SHORT:
         return vr, position + 8, length
-    if vr in _LONG:
+    if vr in LONG:
         if position + 12 > end:
             raise Incomplete("the data set ends inside the header of an element", position)
         return vr, position + 12, encoding.long(buffer, position + 8)[0]
@@ -269,7 +205,7 @@ def _skip_value(buffer: Buffer, position: int, end: int, vr: int, encoding: Enco
     """Behind the delimiter of the undefined length value at `position`."""
     if position + 8 > end:
         raise Incomplete("the data set ends inside a value of undefined length", position)
-    if vr not in (_SQ, _UN) and encoding.pair(buffer, position)[0] not in (ITEM, SEQUENCE_END):
+    if vr not in (SQ, UN) and encoding.pair(buffer, position)[0] not in (ITEM, SEQUENCE_END):
         # neither items nor fragments: the delimiter is all there is to go by
         marker = b"\xfe\xff\xdd\xe0" if encoding.little else b"\xff\xfe\xe0\xdd"
         found = _find(buffer, marker, position, end)
@@ -316,7 +252,7 @@ def _skip_data_set(buffer: Buffer, position: int, end: int, outer: Encoding, dep
     if depth > MAX_DEPTH:
         raise DatasetError(f"sequences are nested more than {MAX_DEPTH} deep")
     encoding = _item_encoding(buffer, position, end, outer)
-    explicit, head, pair, short = encoding.explicit, encoding.head, encoding.pair, _SHORT
+    explicit, head, pair, short = encoding.explicit, encoding.head, encoding.pair, SHORT
     last = end - 8
     while position <= last:
         if explicit:
@@ -386,7 +322,7 @@ def element_at(buffer: Buffer, position: int, end: int, encoding: Encoding) -> E
             f"({tag >> 16:04X},{tag & 0xFFFF:04X}) says it has {length} bytes, {max(0, end - value)} are left",
             position,
         )
-    name = chr(vr & 255) + chr(vr >> 8) if vr and vr not in _NAMES else _NAMES.get(vr, "")
+    name = chr(vr & 255) + chr(vr >> 8) if vr and vr not in NAMES else NAMES.get(vr, "")
     return Element(tag, name, position, value, following - value, following, undefined)
 
 

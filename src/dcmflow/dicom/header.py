@@ -51,11 +51,12 @@ def _raw(key: str | int) -> int:
 class Header(Walker, Mapping[str | int, Any]):
     """The elements of a data set or of an item, by keyword, tag or path.
 
-    >>> header["Modality"], header[0x00100020], header.get("EchoTime")          # doctest: +SKIP
-    ('CT', '4711', None)
-    >>> header["ReferencedStudySequence[0].ReferencedSOPInstanceUID"]           # doctest: +SKIP
-    '1.2.3'
-    >>> header['("SIEMENS MED SP DXMG WH AWS 1",0019,10)']                      # doctest: +SKIP
+    >>> from dcmflow.testing import synthesize
+    >>> header = next(iter(synthesize(size=64))).header
+    >>> header["Modality"], header[0x00100020], header.get("EchoTime")
+    ('CT', 'SYN0-00001', None)
+    >>> header["ProcedureCodeSequence[0].CodeMeaning"]
+    'Imaging of head'
 
     Args:
         source: the encoded elements.

@@ -158,7 +158,8 @@ class Node:
                 counters.dropped += 1
                 delivery.drop()
                 continue
-            for fork in delivery.fork(*several):
+            forks = delivery.fork(*several)  # a name of their own: on the way out of here they are not let go of
+            for fork in forks:
                 counters.sent += 1
                 await send(fork)
 

@@ -5,6 +5,7 @@ Every name is loaded on first use, so that `hypothesis` is needed only by who as
 - instances: `instance`, `instances_of_every_storage_class`, `instances_in_every_transfer_syntax`,
   `storage_classes`, `transfer_syntaxes`, and `synthesize` for many
 - hypothesis strategies: `datasets`, `encoded_datasets`
+- conformance of a stage, whoever wrote it: `check_source`, `check_filter`, `check_router`, `check_sink`
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dcmflow.dicom.synthetic import synthesize as synthesize
+    from dcmflow.testing.checks import check_filter as check_filter
+    from dcmflow.testing.checks import check_router as check_router
+    from dcmflow.testing.checks import check_sink as check_sink
+    from dcmflow.testing.checks import check_source as check_source
     from dcmflow.testing.instances import instance as instance
     from dcmflow.testing.instances import (
         instances_in_every_transfer_syntax as instances_in_every_transfer_syntax,
@@ -25,6 +30,10 @@ if TYPE_CHECKING:
     from dcmflow.testing.strategies import encoded_datasets as encoded_datasets
 
 __all__ = [
+    "check_filter",
+    "check_router",
+    "check_sink",
+    "check_source",
     "datasets",
     "encoded_datasets",
     "instance",
@@ -44,6 +53,7 @@ _HOME = {
     "transfer_syntaxes": "dcmflow.testing.instances",
     "datasets": "dcmflow.testing.strategies",
     "encoded_datasets": "dcmflow.testing.strategies",
+    **dict.fromkeys(("check_filter", "check_router", "check_sink", "check_source"), "dcmflow.testing.checks"),
 }
 
 
