@@ -37,18 +37,18 @@ def test_killed_at_any_moment_there_is_no_half_file_and_the_next_run_heals(
         "async def pace(instance):\n"
         "    seen.append(1)\n"
         "    if len(seen) % 20 == 0:\n"
-        "        await anyio.sleep(0.03)\n"
+        "        await anyio.sleep(0.04)\n"
         "    return instance\n"
     )
     file = pipeline_file(
         tmp_path / "p.toml",
-        sources={"made": {"type": "synthetic", "instances": 250, "size": "32 KiB", "modality": "MR"}},
+        sources={"made": {"type": "synthetic", "instances": 160, "size": "32 KiB", "modality": "MR"}},
         filters={"pace": {"type": "call", "from": "made", "function": "in_bursts:pace"}},
         sinks={"out": {"type": "directory", "from": "pace", "path": "out", "fsync": False}},
     )
     moments = random.Random(backend)
     seen = []
-    for _ in range(3):
+    for _ in range(2):
         process = run.start(
             "run", file, "-q", "--backend", backend, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -62,12 +62,12 @@ def test_killed_at_any_moment_there_is_no_half_file_and_the_next_run_heals(
         found = visible(tmp_path / "out")
         seen.append(len(found))
         assert [path for path in found if not whole(path)] == []
-        if len(found) == 250:
+        if len(found) == 160:
             break
-    assert 0 < seen[0] < 250, f"it was to be killed at work: {seen}"
+    assert 0 < seen[0] < 160, f"it was to be killed at work: {seen}"
     run("run", file, "--backend", backend).must(0)
     found = visible(tmp_path / "out")
-    assert len(found) == 250
+    assert len(found) == 160
     assert [path for path in found if not whole(path)] == []
     other = pipeline_file(
         tmp_path / "q.toml",
@@ -76,7 +76,7 @@ def test_killed_at_any_moment_there_is_no_half_file_and_the_next_run_heals(
     )
     run("run", other, "--backend", backend, "--report", tmp_path / "r.json").must(0)
     figures = report(tmp_path / "r.json")["pipeline"]
-    assert (figures["accepted"], figures["emitted"]) == (250, 250), (
+    assert (figures["accepted"], figures["emitted"]) == (160, 160), (
         "what was left half-written is no source of anything"
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import msgspec
 import pydicom
+import pydicom.data
 import pytest
 
 import corpus
@@ -414,3 +415,16 @@ def test_synthetic_instances_are_the_same_for_the_same_seed(tmp_path: Path) -> N
 def test_corpus_is_what_these_tests_think(base_set: Corpus) -> None:
     assert (base_set.patients, base_set.studies, base_set.series, base_set.instances) == (2, 3, 7, 12)
     assert len(corpus.EVIL_PATIENT_IDS) >= 12
+
+
+def test_what_a_dicomdir_lists_is_a_source(tmp_path: Path) -> None:
+    folder = Path(pydicom.data.__file__).parent / "test_files" / "dicomdirtests"
+    listed = [
+        record
+        for record in pydicom.dcmread(folder / "DICOMDIR").DirectoryRecordSequence
+        if "ReferencedFileID" in record
+    ]
+    paths = [folder.joinpath(*record.ReferencedFileID) for record in listed]
+    anyio.run(Pipeline(sources.Directory(folder / "DICOMDIR") | sinks.Directory(tmp_path / "out")).run)
+    assert len(paths) > 20
+    assert digests(visible(tmp_path / "out")) == digests(paths)

@@ -30,4 +30,6 @@ def test_each_source_has_its_own_and_branches_are_said() -> None:
 
 def test_a_sink_named_by_on_error_counts() -> None:
     pipeline = Pipeline(Numbers(1, name="in") | Deny(on_error="bad"), Keep(name="bad"))
-    assert pipeline.promises() == {"in": "Success means: kept by bad"}
+    assert pipeline.promises() == {"in": "Success means: kept by bad where a stage failed"}
+    both = Pipeline(Numbers(1, name="in") | Keep(name="archive", on_error="bad"), Keep(name="bad"))
+    assert both.promises() == {"in": "Success means: kept by archive, or kept by bad where a stage failed"}

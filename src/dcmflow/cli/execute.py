@@ -56,7 +56,7 @@ class Execution:
         self._report = report
         self._format = format
         self._options = common.options()
-        live = _live_table(self._options)
+        self._live = live = _live_table(self._options)
         self._progress = Progress(enabled=live, total=total)
         self._listed = self._options.log_format == "text"
         self.refusals = Refusals(spool=report is not None or format == "json")
@@ -145,6 +145,11 @@ class Execution:
     def _list_refusals(self, statistics: Statistics) -> None:
         if not self._listed:
             return
+        pipeline = statistics.pipeline
+        if pipeline.refused:
+            say(f"dcmflow: {pipeline.refused} of {pipeline.emitted} instances were refused")
+        if not self._live:
+            return  # each was a line of the log
         for event in self.refusals.first:
             uid = event.sop_instance_uid or "an object"
             path = f" ({event.path})" if event.path else ""
@@ -154,9 +159,6 @@ class Execution:
         more = self.refusals.count - len(self.refusals.first)
         if more:
             say(f"and {more} more, see {'the report' if self._report else '--report'}")
-        pipeline = statistics.pipeline
-        if pipeline.refused:
-            say(f"dcmflow: {pipeline.refused} of {pipeline.emitted} instances were refused")
 
     def _code(self) -> int:
         if signal.SIGINT in self._signals:
@@ -186,7 +188,6 @@ def execute(
     options = backend_options(backend)
     pipeline.check()
     report_file = ReportFile(report) if report is not None else None
-    _quiet_retries(pipeline)
     execution = Execution(pipeline, grace=grace, report=report_file, format=format, total=total)
     anyio.run(execution.run, backend="asyncio" if backend == "uvloop" else backend, backend_options=options)
     return execution.finish()
@@ -215,11 +216,3 @@ def _live_table(options: common.Common) -> bool:
         and sys.stderr.isatty()
         and os.environ.get("TERM") != "dumb"
     )
-
-
-def _quiet_retries(pipeline: Pipeline) -> None:
-    """Retries are told by the engine's own events; stamina would log them a second time."""
-    if any(stage.retry is not None for stage in pipeline.graph.stages.values()):
-        from stamina.instrumentation import set_on_retry_hooks
-
-        set_on_retry_hooks([])

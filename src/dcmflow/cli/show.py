@@ -34,6 +34,6 @@ def show(
     if wanted == "json":
         print_json(draw.as_json(pipeline))
     elif wanted == "toml":
-        print(pipeline.to_toml().rstrip())
+        print(draw.without_secrets(pipeline).to_toml().rstrip())
     else:
         print((draw.mermaid if wanted == "mermaid" else draw.tree)(pipeline).rstrip())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 
@@ -75,7 +75,7 @@ def _branch(
 
 def describe(name: str, stage: Stage) -> str:
     """A stage in one line: its name, its type and its most telling field."""
-    fields = plain(stage)
+    fields = plain(masked(stage))
     for key in ("name", "type", *Stage.__struct_encode_fields__):
         fields.pop(key, None)
     first = next(((key, item) for key, item in fields.items() if isinstance(item, str) and item), None)
@@ -85,6 +85,33 @@ def describe(name: str, stage: Stage) -> str:
         telling = f"  {text if len(text) <= _TELLING else text[: _TELLING - 1] + '…'}"
     best_effort = "  (best effort)" if isinstance(stage, Sink) and not stage.required else ""
     return f"{name}  {stage.type}{telling}{best_effort}"
+
+
+def masked(stage: Stage) -> Stage:
+    """The stage with what its type says is secret (`Meta(extra={"secret": True})`) written as stars."""
+    hints = get_type_hints(type(stage), include_extras=True)
+    secret = [
+        field.name
+        for field in msgspec.structs.fields(stage)
+        if isinstance(getattr(stage, field.name), str)
+        and any(
+            (getattr(note, "extra", None) or {}).get("secret") for note in get_args(hints[field.name])[1:]
+        )
+    ]
+    return msgspec.structs.replace(stage, **dict.fromkeys(secret, "****")) if secret else stage
+
+
+def without_secrets(pipeline: Pipeline) -> Pipeline:
+    """The pipeline to be shown, not to be run: secrets are stars."""
+    graph = pipeline.graph
+    return Pipeline.from_graph(
+        {name: masked(stage) for name, stage in graph.stages.items()},
+        graph.edges,
+        name=pipeline.name,
+        limits=pipeline.limits,
+        base=pipeline.base,
+        selectors=pipeline.selectors,
+    )
 
 
 def _one_line(text: str) -> str:
@@ -129,7 +156,7 @@ def as_json(pipeline: Pipeline) -> dict[str, Any]:
     graph = pipeline.graph
     stages = []
     for name, stage in graph.stages.items():
-        fields = plain(stage)
+        fields = plain(masked(stage))
         for key in ("name", "type"):
             fields.pop(key, None)
         entry: dict[str, Any] = {"name": name, "kind": stage.kind, "type": stage.type, "fields": fields}

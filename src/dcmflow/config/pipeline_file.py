@@ -128,7 +128,8 @@ def _raise_all(problems: list[ConfigError]) -> None:
 
 
 def _name(document: Document, environ: Mapping[str, str]) -> str:
-    name = expand({"name": document.data.get("name", "pipeline")}, environ, document)["name"]
+    usual = Path(document.file).stem if document.file else "pipeline"
+    name = expand({"name": document.data.get("name", usual)}, environ, document)["name"]
     if not isinstance(name, str) or not name.strip():
         raise document.error(f"expected a text that is not empty, got {in_toml(name)}", (), "name")
     return name

@@ -14,7 +14,6 @@ positions are byte offsets in the buffer given.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -106,37 +105,31 @@ def scan(
     """
     last = end - 8
     if encoding is EXPLICIT:
-        if end != len(buffer):
-            buffer = memoryview(buffer)[:end]
         head, short = encoding.head, SHORT
-        try:
-            while True:
-                raw, vr, length = head(
-                    buffer, position
-                )  # says when the end is near: cheaper than to ask each time
-                if vr in short:
-                    if raw not in index:
-                        index[raw] = position
-                    elif index[raw] != position:
-                        _repeated(repeats, raw, position)
-                    if raw == stop:
-                        return position
-                    position += length + 8
-                    continue
-                if raw == ITEM_END or (raw == 0 and _only_zeros(buffer, position, end)):
-                    return position
-                if index.setdefault(raw, position) != position:
+        while position <= last:
+            raw, vr, length = head(buffer, position)
+            if vr in short:
+                if raw not in index:
+                    index[raw] = position
+                elif index[raw] != position:
                     _repeated(repeats, raw, position)
                 if raw == stop:
                     return position
-                if vr in LONG and position <= last - 4:
-                    (length,) = encoding.long(buffer, position + 8)
-                    if length != UNDEFINED:
-                        position += length + 12
-                        continue
-                position = _after(buffer, position, end, encoding)
-        except struct.error:
-            return position
+                position += length + 8
+                continue
+            if raw == ITEM_END or (raw == 0 and _only_zeros(buffer, position, end)):
+                return position
+            if index.setdefault(raw, position) != position:
+                _repeated(repeats, raw, position)
+            if raw == stop:
+                return position
+            if vr in LONG and position <= last - 4:
+                (length,) = encoding.long(buffer, position + 8)
+                if length != UNDEFINED:
+                    position += length + 12
+                    continue
+            position = _after(buffer, position, end, encoding)
+        return position
     pair, implicit = encoding.pair, not encoding.explicit
     while position <= last:
         raw, length = pair(buffer, position)

@@ -8,8 +8,8 @@
     calling_ae   called_ae   address   path   label.NAME       where it came from, what earlier stages noted
 
 A `Reference` knows its VR and the top-level elements it needs, and makes a function that looks its value up
-in an instance. `TransferSyntaxUID` and the media storage UIDs are answered from the instance itself, since
-they are no part of the data set.
+in an instance. SOP Class, SOP Instance and transfer syntax UID are answered from the instance itself, since
+the data set need not hold them.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ Getter = Callable[["Instance"], Any]
 Fail = Callable[[Token, str], ConfigError]
 
 _OF_THE_INSTANCE: Final = {
+    0x00080016: "sop_class_uid",
+    0x00080018: "sop_instance_uid",
     0x00020002: "sop_class_uid",
     0x00020003: "sop_instance_uid",
     0x00020010: "transfer_syntax_uid",

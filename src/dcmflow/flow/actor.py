@@ -158,7 +158,9 @@ class Node:
                 counters.dropped += 1
                 delivery.drop()
                 continue
-            forks = delivery.fork(*several)  # a name of their own: on the way out of here they are not let go of
+            forks = delivery.fork(
+                *several
+            )  # a name of their own: on the way out of here they are not let go of
             for fork in forks:
                 counters.sent += 1
                 await send(fork)
@@ -189,9 +191,10 @@ class Node:
         write = self._call(self.actor.write)
         counters = self.counters
         while (delivery := await self._take()) is not None:
-            if await write(delivery) is not None:
+            made = await write(delivery)
+            if made is not None:
                 counters.sent += 1
-                delivery.accept()
+                delivery.accept(lapse=made[0] is False)
 
     async def _take(self) -> Delivery | None:
         """The next delivery, None when there will be none. What is there already is taken without a turn of the loop."""

@@ -150,12 +150,13 @@ class Delivery:
         self.receipts = receipts
         self._done = False
 
-    def accept(self) -> None:
-        """A sink has it, for good."""
+    def accept(self, *, lapse: bool = False) -> None:
+        """A sink has it, for good; a lapse means that it has another version of it and kept that."""
         if not self._done:
             self._done = True
             for receipt in self.receipts:
                 receipt._accepted = True
+                receipt._lapses += lapse
                 receipt._give_back()
 
     def drop(self, *, lapse: bool = False) -> None:

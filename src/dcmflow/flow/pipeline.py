@@ -104,7 +104,9 @@ class Pipeline:
         """Raise GraphError or ConfigError unless this could run, as far as that can be told without opening anything."""
         self.graph.check()
         for name, stage in self.graph.stages.items():
-            fields = msgspec.to_builtins(stage, builtin_types=(datetime, date, time), enc_hook=_function_or_text)
+            fields = msgspec.to_builtins(
+                stage, builtin_types=(datetime, date, time), enc_hook=_function_or_text
+            )
             try:
                 msgspec.convert(fields, type(stage))
             except msgspec.ValidationError as error:

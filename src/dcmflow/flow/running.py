@@ -76,7 +76,7 @@ class Running:
                 ),
                 self._ledger,
             )
-            for name, stage in pipeline.graph.stages.items()
+            for name, stage in ((name, pipeline.graph.stages[name]) for name in pipeline.graph.order())
         }
         self._connect()
 
@@ -193,8 +193,7 @@ class Running:
             self._close_books()
 
     async def _open(self, stack: AsyncExitStack) -> None:
-        for name in reversed(self.pipeline.graph.order()):
-            node = self._nodes[name]
+        for name, node in reversed(self._nodes.items()):
             opened = _Opened(node)
             node.actor = await stack.enter_async_context(opened)
             self._report(StageOpened(stage=name, type=node.stage.type))

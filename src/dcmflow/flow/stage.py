@@ -69,8 +69,11 @@ class RouterActor(Protocol):
 class SinkActor(Protocol):
     """Where instances end up."""
 
-    async def write(self, instance: Instance) -> None:
+    async def write(self, instance: Instance) -> bool | None:
         """Returned: accepted, for good. Raised: not accepted.
+
+        False says that another version of the instance was there and was kept: nobody is refused, but the
+        receipt is not complete, so a source will not remove its copy.
 
         Called by up to `workers` tasks at once, and again with the same instance when `retry` says so: writing twice must be
         the same as writing once, by SOP Instance UID.
