@@ -129,12 +129,9 @@ def test_what_a_filter_drops_is_counted_and_no_failure(
     assert said["stages"]["some"]["dropped"] == 8
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_dropping_everything_is_all_done(
-    run: Command, base_set: Corpus, tmp_path: Path, backend: str
-) -> None:
+def test_dropping_everything_is_all_done(run: Command, base_set: Corpus, tmp_path: Path) -> None:
     file = chosen_by(tmp_path, base_set, "Modality == 'CT'")
-    run("run", file, "--backend", backend, "--report", tmp_path / "r.json").must(0)
+    run("run", file, "--report", tmp_path / "r.json").must(0)
     assert visible(tmp_path / "out") == []
     said = report(tmp_path / "r.json")["pipeline"]
     assert (said["emitted"], said["dropped"]) == (12, 12)

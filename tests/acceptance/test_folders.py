@@ -32,7 +32,7 @@ from acceptance_kit import (
     visible,
 )
 from corpus import Corpus
-from dcmflow import Instance, Layout, Pipeline
+from dcmflow import ConfigError, Instance, Layout, Pipeline
 
 Tool = Callable[[str], str]
 
@@ -74,11 +74,11 @@ def test_a_copy_is_complete_and_byte_identical(
     ), "no temporary file stays"
 
 
-def test_a_second_copy_changes_nothing(run: Command, base_set: Corpus, tmp_path: Path) -> None:
+def test_a_second_copy_changes_nothing(base_set: Corpus, tmp_path: Path) -> None:
     file = source_to_sink(tmp_path / "p.toml", base_set.folder, tmp_path / "out")
-    run("run", file).must(0)
+    run_here(file)
     before = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in visible(tmp_path / "out")}
-    run("run", file).must(0)
+    run_here(file)
     assert {
         path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in visible(tmp_path / "out")
     } == before
@@ -157,7 +157,7 @@ def test_files_as_they_come_off_a_wire(run: Command, wire_set: Corpus, tmp_path:
 
 
 def test_every_transfer_syntax_and_class_passes_untouched(
-    run: Command, comp_set: Corpus, priv_set: Corpus, classes_set: Corpus, tmp_path: Path
+    comp_set: Corpus, priv_set: Corpus, classes_set: Corpus, tmp_path: Path
 ) -> None:
     given = [*comp_set.paths, *priv_set.paths, *classes_set.paths]
     file = pipeline_file(
@@ -176,7 +176,7 @@ def test_every_transfer_syntax_and_class_passes_untouched(
             }
         },
     )
-    run("run", file).must(0)
+    run_here(file)
     before = {str(pydicom.dcmread(p, stop_before_pixels=True, force=True).SOPInstanceUID): p for p in given}
     after = {path.stem: path for path in visible(tmp_path / "out")}
     assert set(before) == set(after)
@@ -246,13 +246,13 @@ def test_no_path_leaves_its_root_and_no_two_patients_share_a_folder(
     ["../{SOPInstanceUID}", "/{SOPInstanceUID}", "{PatientID}/../../{SOPInstanceUID}", "{PatientId}/x", ""],
 )
 def test_a_template_that_cannot_be_right_is_found_before_anything_moves(
-    run: Command, lone: Path, tmp_path: Path, layout: str
+    lone: Path, tmp_path: Path, layout: str
 ) -> None:
     file = source_to_sink(tmp_path / "p.toml", lone, tmp_path / "out", layout=layout)
-    done = run("run", file).must(2)
-    assert "p.toml" in done.err
-    assert "out" in done.err
-    assert "layout" in done.err
+    with pytest.raises(ConfigError) as caught:
+        run_here(file)
+    for word in ("p.toml", "sinks.out", "layout"):
+        assert word in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 
@@ -374,19 +374,16 @@ def test_replace_replaces(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("by", "left"), [("sop-instance", CLASH_UIDS), ("content", 9)])
-def test_dedupe_lets_one_of_a_kind_through(
-    run: Command, clash_set: Corpus, tmp_path: Path, by: str, left: int
-) -> None:
+def test_dedupe_lets_one_of_a_kind_through(clash_set: Corpus, tmp_path: Path, by: str, left: int) -> None:
     file = pipeline_file(
         tmp_path / "p.toml",
         sources={"in": {"type": "directory", "path": clash_set.folder}},
         filters={"once": {"type": "dedupe", "from": "in", "by": by}},
         sinks={"out": {"type": "directory", "from": "once", "path": tmp_path / "out", "exists": "keep-both"}},
     )
-    run("run", file, "--report", tmp_path / "r.json").must(0)
+    statistics = run_here(file)
     assert len(visible(tmp_path / "out")) == left
-    said = report(tmp_path / "r.json")["pipeline"]
-    assert (said["accepted"], said["dropped"]) == (left, 10 - left)
+    assert (statistics.pipeline.accepted, statistics.pipeline.dropped) == (left, 10 - left)
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

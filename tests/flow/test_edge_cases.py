@@ -416,7 +416,7 @@ async def test_a_retry_that_gives_up_leaves_the_instance_in_no_cycle() -> None:
 
 def test_a_table_in_place_of_a_struct_is_found_before_it_runs() -> None:
     with pytest.raises(ConfigError, match="retry"):
-        Pipeline(Numbers(1) | Keep(retry={"attempts": 3})).check()  # type: ignore[arg-type]
+        Pipeline(Numbers(1) | Keep(retry={"attempts": 3})).check()
 
 
 @pytest.mark.parametrize("wrong", [Keep(name="bad"), None, ["bad"]])

@@ -322,7 +322,7 @@ async def test_a_stage_that_cannot_close_is_named() -> None:
     pipeline = Pipeline(
         Numbers(3) | (Broken(at="close", log=log, name="bad"), Broken(at="never", log=log, name="good"))
     )
-    with pytest.raises(StageError, match="'bad' failed: cannot close"):
+    with pytest.raises(StageError, match="'bad' could not close: OSError: cannot close"):
         await pipeline.run()
     assert sorted(log) == ["bad", "good"]
 

@@ -141,6 +141,27 @@ async def test_skip_keeps_the_first_and_says_so_once(tmp_path: Path) -> None:
     assert "2.25.7" in warning
 
 
+async def test_only_copy_of_a_version_that_was_passed_over_stays(tmp_path: Path) -> None:
+    one, two = two_versions()
+    put(tmp_path / "in", "1.dcm", one)
+    put(tmp_path / "in", "2.dcm", two)
+    source = sources.Directory(tmp_path / "in", after="delete")
+    ran = await run(source | sinks.Directory(tmp_path / "out", layout=BY_UID, workers=1))
+    assert (ran.totals.accepted, len(ran.warned)) == (2, 1)
+    assert files_in(tmp_path) == ["in/2.dcm", "out/2.25.7.dcm"]
+
+
+async def test_nothing_is_made_before_something_comes(tmp_path: Path) -> None:
+    out = sinks.Directory(tmp_path / "new" / "out", layout=BY_UID)
+    with pytest.raises(StageError, match="nowhere"):
+        await run(sources.Directory(tmp_path / "nowhere") | out)
+    assert os.listdir(tmp_path) == []
+    async with out.open(Context(stage="out")) as actor:
+        assert os.listdir(tmp_path) == []
+        await actor.write(instance(SOPInstanceUID="2.25.7"))
+    assert files_in(tmp_path) == ["new/out/2.25.7.dcm"]
+
+
 async def test_replace(tmp_path: Path) -> None:
     one, two = two_versions()
     write = Written(path=str(tmp_path), layout=BY_UID, exists="replace")
@@ -430,6 +451,15 @@ def test_layout_that_cannot_be_right(layout: str) -> None:
     with pytest.raises(ConfigError) as caught:
         sinks.Directory("/x", layout=layout)
     assert caught.value.key == "layout"
+
+
+def test_paths_are_paths_or_texts() -> None:
+    assert sinks.Directory(Path("x") / "y") == sinks.Directory("x/y")
+    assert sinks.Quarantine(Path("x")).path == "x"
+    for wrong in ("", 3, None):
+        with pytest.raises(ConfigError) as caught:
+            sinks.Directory(wrong)  # type: ignore[arg-type]
+        assert caught.value.key == "path"
 
 
 def test_promise() -> None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from dcmflow.sinks import writing
-from stage_runs import files_in
+from stage_runs import dead_process, files_in
 
 
 def test_written_under_a_name_of_our_own(tmp_path: Path) -> None:
@@ -79,13 +77,6 @@ def test_put_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.M
     path = writing.write_temporary(str(tmp_path), [b"x"], fsync=False)
     with pytest.raises(FileExistsError):
         writing.put(path, str(tmp_path / "a"))
-
-
-def dead_process() -> int:
-    done = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
-    )
-    return int(done.stdout)
 
 
 def test_stale_files_are_swept(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ async def test_archive_that_breaks_off(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz"])
 async def test_not_an_archive_at_all(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"not what it is called")
-    with pytest.raises(StageError, match="cannot be read as a (zip|tar) archive"):
+    with pytest.raises(StageError, match=r"cannot be read as a (zip|tar) archive"):
         await run(sources.Directory(str(tmp_path / name)) | sinks.Discard())
 
 

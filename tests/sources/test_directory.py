@@ -235,6 +235,22 @@ async def test_file_that_changed_meanwhile_is_not_deleted(tmp_path: Path) -> Non
     assert "changed after it was read" in ran.warned[0].message
 
 
+async def test_file_in_the_way_of_the_folder_to_move_to(tmp_path: Path) -> None:
+    put(tmp_path, "in/a.dcm")
+    (tmp_path / "done").write_text("")
+    with pytest.raises(StageError, match="is a file") as caught:
+        await run(sources.Directory(tmp_path / "in", after=f"move:{tmp_path}/done/x") | sinks.Discard())
+    assert caught.value.opening
+
+
+async def test_stub_without_a_data_set_is_refused(tmp_path: Path) -> None:
+    given = instance()
+    (tmp_path / "stub.dcm").write_bytes(bytes(given.part10_segments()[0]))
+    ran = await run(sources.Directory(tmp_path) | sinks.Discard())
+    assert "stub.dcm" in str(ran.refused[0].path)
+    assert ran.totals.accepted == 0
+
+
 async def test_files_cannot_move_to_where_they_are(tmp_path: Path) -> None:
     put(tmp_path, "a.dcm")
     with pytest.raises(StageError, match="read from"):

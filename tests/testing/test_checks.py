@@ -163,7 +163,7 @@ class Temporary(_Bad, frozen=True, tag="test-bad"):
 
     async def write(self, given: Instance) -> None:
         hidden = Path(self.folder, f".{uuid4()}")
-        hidden.write_bytes(b"".join(map(bytes, given.payload.segments())))
+        hidden.write_bytes(b"".join(map(bytes, given.payload.segments())))  # noqa: ASYNC240
         await anyio.lowlevel.checkpoint()
         os.replace(hidden, self.path(given))
 

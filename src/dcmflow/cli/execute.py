@@ -148,7 +148,7 @@ class Execution:
         pipeline = statistics.pipeline
         if pipeline.refused:
             say(f"dcmflow: {pipeline.refused} of {pipeline.emitted} instances were refused")
-        if not self._live:
+        if not self._live and not self._options.quiet:
             return  # each was a line of the log
         for event in self.refusals.first:
             uid = event.sop_instance_uid or "an object"

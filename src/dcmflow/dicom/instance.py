@@ -286,6 +286,8 @@ class Instance:
         Raises:
             DatasetError: they do not parse or run past the end of the data: the object is truncated.
         """
+        if not self.payload.size:
+            raise DatasetError("the data set is empty: nothing follows the File Meta Information")
         if self._deflated:
             deflate.verify(self.payload)
         else:

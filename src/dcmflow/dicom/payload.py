@@ -74,6 +74,10 @@ class MemoryPayload:
         """Bytes held in memory."""
         return self.size
 
+    def held(self) -> Sequence[Buffer]:
+        """The buffers in memory."""
+        return self._segments
+
     def segments(self) -> list[Buffer]:
         """The bytes, ready for `writelines` or `sendmsg`."""
         return list(self._segments)
@@ -195,6 +199,10 @@ class FilePayload:
     def resident(self) -> int:
         """Bytes held in memory."""
         return len(self._lead) + sum(len(part) for part in self._parts if isinstance(part, bytes))
+
+    def held(self) -> Sequence[Buffer]:
+        """The buffers in memory."""
+        return [self._lead, *(part for part in self._parts if isinstance(part, bytes))]
 
     def segments(self) -> list[Buffer]:
         """The bytes: parts in memory, and views of the mapped file, valid while they are held.

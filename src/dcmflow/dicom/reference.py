@@ -117,7 +117,7 @@ class Reference:
             return frozenset()
         key = self.steps[0].key
         if isinstance(key, int):
-            return frozenset() if key in _OF_THE_INSTANCE else frozenset((key,))
+            return frozenset((key,)) if key >> 16 != 0x0002 else frozenset()
         leaf = tags.parse(key).leaf
         group, element = leaf.tag & 0xFFFF0000, leaf.tag & 0xFF
         blocks = range(0x10, 0x100)

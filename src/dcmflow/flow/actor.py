@@ -7,13 +7,15 @@ for transient errors, then `on_error`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
-from anyio import EndOfStream, WouldBlock
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from anyio import ClosedResourceError, EndOfStream, WouldBlock
+from anyio.streams.memory import MemoryObjectSendStream
 
 from dcmflow.dicom.instance import Instance
 from dcmflow.errors import DcmflowError, Refused, StageError
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from dcmflow.flow.stage import Actor
 
 Channel = MemoryObjectSendStream[Delivery]
+Answer = TypeVar("Answer")
 
 
 class Node:
@@ -76,21 +79,42 @@ class Node:
                 await self._run_stream()
             else:
                 await self._run_workers()
+        except anyio.get_cancelled_exc_class() as error:
+            if anyio.current_effective_deadline() == -math.inf:
+                raise
+            self.ledger.closing = True
+            raise self._cut_off() from error
         except Exception as error:
             self.ledger.closing = True
             cause = only_cause(error)
-            raise (
-                cause if isinstance(cause, StageError) else died(self.name, self.stage.kind, cause)
-            ) from cause
+            if isinstance(cause, StageError):
+                raise cause from cause.__cause__
+            raise died(self.name, self.stage.kind, cause) from cause
         finally:
-            self.close()
+            self.end()
 
-    def close(self) -> None:
-        """Take nothing more and hand on nothing more; the stages that follow see the end of their inbox."""
-        self.inbox.close()
+    def _cut_off(self) -> StageError:
+        return StageError(
+            f"{self.stage.kind} {self.name!r} died: something that it waited for was cancelled by others",
+            stage=self.name,
+        )
+
+    def end(self) -> None:
+        """Hand on nothing more: the stages that follow see the end of their inbox.
+
+        The own inbox stays open: a stage before this one that waits for room in it is being cancelled too.
+        """
         if self.diverted is not None:
             self.diverted.close()
         self.outlet.close()
+
+    def close(self) -> None:
+        """Once all stages have ended: let go of what is left in the inbox."""
+        self.end()
+        with suppress(WouldBlock, EndOfStream, ClosedResourceError):
+            while True:
+                self.inbox.receive_nowait()
+        self.inbox.close()
 
     async def _run_source(self, emit: Emit) -> None:
         async with anyio.create_task_group() as tasks:
@@ -107,22 +131,25 @@ class Node:
         if hasattr(self.actor, "drain"):
             await self.actor.drain()
         else:
-            await emit.idle()
+            await emit.finish()
             running.cancel()
 
     async def _run_stream(self) -> None:
-        inbox = CountedInbox(self.inbox, self.counters)
+        inbox = CountedInbox(self)
         try:
             await self.actor.run(inbox, CountedOutlet(self.outlet, self.counters))
         except BaseException:
             self.ledger.closing = True
             raise
         try:
-            await inbox.receive()
+            delivery = await inbox.receive()
         except EndOfStream:
             return
+        self.ledger.closing = True
         raise StageError(
-            f"{self.stage.kind} {self.name!r} ended before what comes to it had ended", stage=self.name
+            f"{self.stage.kind} {self.name!r} ended before what comes to it had ended "
+            f"({delivery.instance.sop_instance_uid} came next)",
+            stage=self.name,
         )
 
     async def _run_workers(self) -> None:
@@ -134,79 +161,81 @@ class Node:
     async def _work(self, loop: Callable[[], Awaitable[None]]) -> None:
         try:
             await loop()
-        except BaseException:
+        except BaseException as error:
             # what is under way in this frame is not lost: the books will be closed, and its receipt with them
             self.ledger.closing = True
+            foreign = isinstance(error, anyio.get_cancelled_exc_class())
+            if foreign and anyio.current_effective_deadline() != -math.inf:
+                raise self._cut_off() from error
             raise
 
     # -- the loops
 
     async def _filter(self) -> None:
-        process = self._call(self.actor.process)
+        process = self._call(self.actor.process, _instances)
         counters, send = self.counters, self.outlet.main.send
         while (delivery := await self._take()) is not None:
             made = await process(delivery)
             if made is None:
                 continue
-            result = made[0]
-            if isinstance(result, Instance):
+            if isinstance(made, Instance):
                 counters.sent += 1
-                await send(delivery.replace(result))
+                await send(delivery.replace(made))
                 continue
-            several = tuple(result) if result is not None else ()
-            if not several:
-                counters.dropped += 1
-                delivery.drop()
-                continue
+            counters.dropped += not made
             forks = delivery.fork(
-                *several
-            )  # a name of their own: on the way out of here they are not let go of
+                *made
+            )  # held here, so that those not sent yet are not lost when it is cancelled
             for fork in forks:
                 counters.sent += 1
                 await send(fork)
 
     async def _route(self) -> None:
-        choose = self._call(self.actor.choose)
+        choose = self._call(self.actor.choose, self._branches)
         counters, by_name = self.counters, self.outlet.by_name
         while (delivery := await self._take()) is not None:
-            made = await choose(delivery)
-            if made is None:
-                continue
-            names = list(dict.fromkeys(made[0])) or [OTHERWISE]
-            unknown = [name for name in names if name not in by_name]
-            if unknown:
-                what = (
-                    f"no branch matched and there is no {OTHERWISE!r}"
-                    if unknown == [OTHERWISE]
-                    else f"there is no branch {unknown[0]!r}"
-                )
-                await self._failed(delivery, Refused(f"{what}; add the branch or a filter before the router"))
+            names = await choose(delivery)
+            if names is None:
                 continue
             counters.sent += 1
             copies = delivery.fork(*(delivery.instance for _ in names)) if len(names) > 1 else [delivery]
             for name, copy in zip(names, copies, strict=True):
                 await by_name[name].send(copy)
 
+    def _branches(self, answer: Any) -> list[str]:
+        if isinstance(answer, str):
+            raise TypeError(f"a router answers with names of branches, not with the text {answer!r}")
+        names = list(dict.fromkeys(answer)) or [OTHERWISE]
+        for name in names:
+            if name not in self.outlet.by_name:
+                what = "no branch matched and there is no" if name == OTHERWISE else "there is no branch"
+                raise Refused(f"{what} {name!r}; add the branch or a filter before the router")
+        return names
+
     async def _sink(self) -> None:
-        write = self._call(self.actor.write)
+        write = self._call(self.actor.write, lambda answer: answer is False)
         counters = self.counters
         while (delivery := await self._take()) is not None:
-            made = await write(delivery)
-            if made is not None:
+            another_version = await write(delivery)
+            if another_version is not None:
                 counters.sent += 1
-                delivery.accept(lapse=made[0] is False)
+                delivery.accept(lapse=another_version)
 
     async def _take(self) -> Delivery | None:
         """The next delivery, None when there will be none. What is there already is taken without a turn of the loop."""
-        try:
-            delivery = self.inbox.receive_nowait()
-        except WouldBlock:
+        while True:
             try:
-                delivery = await self.inbox.receive()
+                delivery = self.inbox.receive_nowait()
+            except WouldBlock:
+                try:
+                    delivery = await self.inbox.receive()
+                except EndOfStream:
+                    return None
             except EndOfStream:
                 return None
-        except EndOfStream:
-            return None
+            if not delivery.called_back:
+                break
+        delivery.taken = True
         self.counters.received += 1
         self.counters.bytes += delivery.instance.payload.size
         return delivery
@@ -214,22 +243,29 @@ class Node:
     # -- policy
 
     def _call(
-        self, method: Callable[[Instance], Awaitable[Any]]
-    ) -> Callable[[Delivery], Awaitable[tuple[Any] | None]]:
-        """`method(instance)` under the policy of the stage: its result in a tuple, or None when it failed and was dealt with."""
+        self, method: Callable[[Instance], Awaitable[Any]], understand: Callable[[Any], Answer]
+    ) -> Callable[[Delivery], Awaitable[Answer | None]]:
+        """`method(instance)` under the policy of the stage: what it answered, or None when it failed and was dealt with."""
         counters, retry = self.counters, self.stage.retry
 
-        async def call(delivery: Delivery) -> tuple[Any] | None:
+        async def call(delivery: Delivery) -> Answer | None:
             started = perf_counter()
             try:
                 if retry is None:
-                    return (await method(delivery.instance),)
-                return (await attempt(retry, lambda: method(delivery.instance), self._note_retry(delivery)),)
+                    return understand(await method(delivery.instance))
+                return await attempt(retry, lambda: once(delivery.instance), self._note_retry(delivery))
             except Exception as error:
-                await self._failed(delivery, error)
-                return None
+                failure = error
             finally:
                 counters.busy += perf_counter() - started
+            try:
+                await self._failed(delivery, failure)
+            finally:
+                del failure  # its traceback holds this frame, and the frame the instance
+            return None
+
+        async def once(instance: Instance) -> Answer:
+            return understand(await method(instance))
 
         return call
 
@@ -264,12 +300,14 @@ class Node:
             self.counters.refused += 1
             self.context.report(InstanceDiverted(**about, to=policy))
             labels = {"refused.stage": self.name, "refused.status": f"{status:04X}", "refused.reason": reason}
-            await self.diverted.send(delivery.replace(instance.with_labels(**labels)))
+            await self.diverted.send(delivery.divert(instance.with_labels(**labels)))
         else:
             self.counters.refused += 1
             required = not isinstance(self.stage, Sink) or self.stage.required
             self.context.report(InstanceRefused(**about, required=required))
             if required:
+                if len(delivery.receipts) == 1:
+                    delivery.receipts[0].named = True
                 delivery.refuse(status, self.name, reason)
             else:
                 delivery.drop(lapse=True)
@@ -280,16 +318,36 @@ class Node:
                 ) from error
 
 
+def _instances(answer: Any) -> Instance | tuple[Instance, ...]:
+    """What a filter answered: an instance, or several or none."""
+    if isinstance(answer, Instance):
+        return answer
+    if answer is None:
+        return ()
+    several = tuple(answer) if isinstance(answer, Iterable) else (answer,)
+    for item in several:
+        if not isinstance(item, Instance):
+            raise TypeError(f"a filter answers with instances or None, not with {type(item).__name__}")
+    return several
+
+
 class CountedInbox:
     """The inbox of a stream actor."""
 
-    def __init__(self, inbox: MemoryObjectReceiveStream[Delivery], counters: Counters) -> None:
-        self._inbox = inbox
-        self._counters = counters
+    def __init__(self, node: Node) -> None:
+        self._inbox = node.inbox
+        self._counters = node.counters
+        self._ledger = node.ledger
 
     async def receive(self) -> Delivery:
         """The next delivery. Raises anyio.EndOfStream when there will be none."""
-        delivery = await self._inbox.receive()
+        try:
+            while (delivery := await self._inbox.receive()).called_back:
+                pass
+        except anyio.get_cancelled_exc_class():
+            self._ledger.closing = True  # what its caller holds is not lost
+            raise
+        delivery.take(self._counters)
         self._counters.received += 1
         self._counters.bytes += delivery.instance.payload.size
         return delivery
@@ -313,4 +371,5 @@ class CountedOutlet:
 
     async def send(self, delivery: Delivery, branch: str | None = None) -> None:
         self._counters.sent += 1
+        delivery.take(None)
         await self._branches.send(delivery, branch)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from dcmflow.errors import ConfigError, DcmflowError, Refused
+from dcmflow.errors import ConfigError, DcmflowError, Refused, StageError
 from dcmflow.flow.delivery import Delivery, Receipt
-from dcmflow.flow.events import Event, InstanceRefused, NotDicomFound, Warned
+from dcmflow.flow.events import Event, InstanceRefused, InstanceSkipped, NotDicomFound, Warned
 from dcmflow.status import Status
 
 if TYPE_CHECKING:
@@ -83,23 +83,37 @@ class Context:
 
 
 class Emit:
-    """How a source gives instances to the pipeline: `receipt = await emit(instance)`."""
+    """How a source gives instances to the pipeline: `receipt = await emit(instance)`.
 
-    def __init__(self, context: Context, ledger: Ledger, fanout: Fanout, counters: Counters) -> None:
+    Attributes:
+        draining: set when the source is to take on nothing more.
+    """
+
+    def __init__(
+        self, context: Context, ledger: Ledger, fanout: Fanout, counters: Counters, on_error: str = "refuse"
+    ) -> None:
         self._context = context
         self._ledger = ledger
         self._fanout = fanout
         self._counters = counters
+        self._on_error = on_error
         self._in_flight = 0
+        self._finished = False
         self.draining = anyio.Event()
 
     async def __call__(self, instance: Instance) -> Receipt:
         """Wait for room in the pipeline and in the stages that follow; return the receipt.
 
-        Raises Draining when the pipeline has begun to drain. Cancelled while it waits, the instance was never emitted.
+        Cancelled while it waits, the instance was never emitted; where one of several branches has it already, it is
+        refused on the others.
+
+        Raises:
+            Draining: the pipeline has begun to drain; what waited for room before that still gets in.
         """
         ledger = self._ledger
-        if self.draining.is_set():
+        if self._finished or self.draining.is_set():
+            while self._in_flight:  # what waits for room in another task is not to be torn down by this error
+                await ledger.on_idle(self._context.stage).wait()
             raise Draining("the pipeline is draining and takes on nothing more")
         charge = instance.payload.resident
         self._in_flight += 1
@@ -110,6 +124,8 @@ class Emit:
             await self._fanout.emit(Delivery(instance, receipt), ledger)
         finally:
             self._in_flight -= 1
+            if not self._in_flight:
+                ledger.wake(self._context.stage)
         self._counters.sent += 1
         self._counters.bytes += instance.payload.size
         return receipt
@@ -118,9 +134,20 @@ class Emit:
         """Wait until nothing this source emitted is unsettled or on its way in."""
         name = self._context.stage
         while self._in_flight or self._ledger.unsettled_of(name):
-            settled = self._ledger.on_idle[name] = anyio.Event()
-            with anyio.move_on_after(0.05 if self._in_flight else None):
-                await settled.wait()
+            await self._ledger.on_idle(name).wait()
+
+    async def finish(self) -> None:
+        """Say that nothing more will be emitted, and wait until everything that was has settled.
+
+        The stages that follow see the end of their inbox at once, so that windows and batches give out what they hold. To be
+        called by a source that has to do something after that; returning from `run` says the same.
+        """
+        self._finished = True
+        name = self._context.stage
+        while self._in_flight:
+            await self._ledger.on_idle(name).wait()
+        self._fanout.close()
+        await self.idle()
 
     def refused(
         self,
@@ -134,19 +161,25 @@ class Emit:
 
         Args:
             error: why.  path: where it was found.  size: its bytes, where known.
+
+        Raises:
+            StageError: `on_error` of the source is "stop".
         """
+        stage, reason = self._context.stage, str(error)
         status = error.status if isinstance(error, DcmflowError) else Refused.status
-        self._ledger.count_refused(size)
-        self._counters.refused += 1
+        skipped = self._on_error == "skip"
+        self._ledger.count_refused(size, skipped=skipped)
+        event = InstanceSkipped if skipped else InstanceRefused
+        self._counters.dropped += skipped
+        self._counters.refused += not skipped
         self._context.report(
-            InstanceRefused(
-                stage=self._context.stage,
-                sop_instance_uid=sop_instance_uid,
-                status=status,
-                reason=str(error),
-                path=path,
-            )
+            event(stage=stage, sop_instance_uid=sop_instance_uid, status=status, reason=reason, path=path)
         )
+        if self._on_error == "stop":
+            raise StageError(
+                f"source {stage!r} came across {path or sop_instance_uid} and on-error is 'stop': {reason}",
+                stage=stage,
+            ) from error
 
     def not_dicom(self, path: str) -> None:
         """Something that is not DICOM: counted and passed over."""

@@ -17,7 +17,6 @@ Nothing here waits except `Receipt.wait`. All of it runs on the event loop's thr
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
@@ -27,7 +26,9 @@ from dcmflow.status import Status
 
 if TYPE_CHECKING:
     from dcmflow.dicom.instance import Instance
+    from dcmflow.dicom.payload import Payload
     from dcmflow.flow.ledger import Ledger
+    from dcmflow.flow.statistics import Counters
 
 Outcome = Literal["accepted", "dropped", "refused"]
 
@@ -42,6 +43,7 @@ class Receipt:
         status: None until settled.
         stage, reason: who refused and why; empty otherwise.
         complete: accepted, and by every sink it came to, best-effort ones included.
+        named: its refusal was reported by the stage that refused.
     """
 
     __slots__ = (
@@ -54,6 +56,7 @@ class Receipt:
         "admitted",
         "charge",
         "instance_uid",
+        "named",
         "outcome",
         "path",
         "reason",
@@ -71,6 +74,7 @@ class Receipt:
         self._event: anyio.Event | None = None
         self._callbacks: list[Callable[[Receipt], None]] | None = None
         self.admitted = False
+        self.named = False
         self.source = source
         self.instance_uid = instance.sop_instance_uid
         self.path = instance.origin.path
@@ -124,10 +128,24 @@ class Receipt:
         self._ledger.settled(self)
         if self._event is not None:
             self._event.set()
-        if self._callbacks is not None:
-            for callback in self._callbacks:
+        callbacks, self._callbacks = self._callbacks, None
+        for callback in callbacks or ():
+            try:
                 callback(self)
-            self._callbacks = None
+            except Exception as error:  # it belongs to somebody else than who settles this
+                self._ledger.failed(error)
+
+    def give_up(self) -> None:
+        """Give back the share of a copy that its source called back while another copy is under way."""
+        self._note_refusal(
+            Status.CANCELLED, self.source, "its source stopped waiting for room in every branch"
+        )
+        self._give_back()
+
+    def lose(self) -> None:
+        """Give back a share that a stage let go of."""
+        self._note_refusal(Status.PROCESSING_FAILURE, "", "lost: a stage let go of it without settling it")
+        self._give_back()
 
     def close(self, status: Status, reason: str) -> None:
         """Refuse whatever is still open, because the pipeline was cancelled."""
@@ -141,19 +159,30 @@ class Receipt:
 
 
 class Delivery:
-    """One copy of an instance under way, with its share of the receipt."""
+    """One copy of an instance under way, with its share of the receipt.
 
-    __slots__ = ("_done", "instance", "receipts")
+    Attributes:
+        instance: what is under way.
+        receipts: what it settles; several when instances were joined.
+        taken: a stage has taken it out of its inbox. Until then its sender may still call it back.
+    """
 
-    def __init__(self, instance: Instance, *receipts: Receipt) -> None:
+    __slots__ = ("_counters", "_done", "_shared", "instance", "receipts", "taken")
+
+    def __init__(self, instance: Instance, *receipts: Receipt, shared: bool = False) -> None:
         self.instance = instance
         self.receipts = receipts
+        self.taken = False
         self._done = False
+        self._shared = shared
+        self._counters: Counters | None = None
 
     def accept(self, *, lapse: bool = False) -> None:
         """A sink has it, for good; a lapse means that it has another version of it and kept that."""
         if not self._done:
             self._done = True
+            if self._counters is not None:
+                self._counters.sent += 1
             for receipt in self.receipts:
                 receipt._accepted = True
                 receipt._lapses += lapse
@@ -163,6 +192,8 @@ class Delivery:
         """It goes no further and nobody minds; a lapse means that something was meant to take it and did not."""
         if not self._done:
             self._done = True
+            if self._counters is not None:
+                self._counters.dropped += 1
             for receipt in self.receipts:
                 receipt._lapses += lapse
                 receipt._give_back()
@@ -171,40 +202,86 @@ class Delivery:
         """It was not accepted."""
         if not self._done:
             self._done = True
+            if self._counters is not None:
+                self._counters.refused += 1
             for receipt in self.receipts:
                 receipt._note_refusal(status, stage, reason)
                 receipt._give_back()
 
+    def divert(self, instance: Instance) -> Delivery:
+        """The same delivery on its way to an `on-error` sink: what it was meant for did not take it."""
+        for receipt in self.receipts:
+            receipt._lapses += 1
+        return self.replace(instance)
+
     def replace(self, instance: Instance) -> Delivery:
         """The same delivery with another instance in it: what a filter made."""
-        before, self.instance = self.instance, instance
-        if instance is not before:
-            extra = instance.payload.resident - before.payload.resident
-            if extra > 0:
-                self.receipts[0]._ledger.grow(self.receipts[0], extra)
+        before, after = self.instance.payload, instance.payload
+        self.instance = instance
+        if after is not before:
+            extra = own_bytes(after, before) if self._shared else after.resident - before.resident
+            self._shared = False
+            self._charge(extra)
         return self
 
     def fork(self, *instances: Instance) -> list[Delivery]:
-        """Deliveries of these instances instead of this one, each with a share of its own; at least one."""
+        """Deliveries of these instances instead of this one, each with a share of its own."""
+        if not instances:
+            self.drop()
+            return []
         for receipt in self.receipts:
             receipt._add(len(instances) - 1)
         self._done = True
-        return [Delivery(self.instance, *self.receipts).replace(instance) for instance in instances]
+        before = self.instance.payload
+        for payload in {id(other.payload): other.payload for other in instances}.values():
+            if payload is not before:
+                self._charge(own_bytes(payload, before))
+        return [Delivery(instance, *self.receipts, shared=True) for instance in instances]
 
     @staticmethod
     def join(instance: Instance, deliveries: list[Delivery]) -> Delivery:
         """One delivery instead of several: settles all of their receipts."""
         for delivery in deliveries:
             delivery._done = True
-        return Delivery(instance, *(receipt for delivery in deliveries for receipt in delivery.receipts))
+        joined = Delivery(instance, *(receipt for delivery in deliveries for receipt in delivery.receipts))
+        joined._charge(own_bytes(instance.payload, *(delivery.instance.payload for delivery in deliveries)))
+        return joined
+
+    def _charge(self, extra: int) -> None:
+        if extra > 0:
+            self.receipts[0]._ledger.grow(self.receipts[0], extra)
+
+    def take(self, counters: Counters | None) -> None:
+        """A stream actor has it and will settle it; `counters` are those of its stage, None when it is sent on."""
+        self.taken = counters is not None
+        self._counters = counters
+
+    def call_back(self) -> bool:
+        """Its sender gives up waiting; False when a stage has taken it already. What is left in an inbox is passed over."""
+        if self.taken:
+            return False
+        self._done = True
+        return True
+
+    @property
+    def called_back(self) -> bool:
+        return self._done
 
     def __del__(self) -> None:
-        if self._done or self.receipts[0]._ledger.closing:
-            return
-        if any(receipt.outcome is None for receipt in self.receipts):
-            uid = self.receipts[0].instance_uid
-            self.refuse(Status.PROCESSING_FAILURE, "", "lost: a stage let go of it without settling it")
-            warnings.warn(f"a delivery of {uid} was let go of unsettled", ResourceWarning, stacklevel=2)
+        if not self._done and any(receipt.outcome is None for receipt in self.receipts):
+            self.receipts[0]._ledger.lost(self)
 
     def __repr__(self) -> str:
         return f"<Delivery of {self.instance.sop_instance_uid}>"
+
+
+def own_bytes(payload: Payload, *others: Payload) -> int:
+    """Bytes that a payload holds in memory and does not share with the others."""
+    if not payload.resident:
+        return 0
+    shared = {id(_whole(part)) for other in others if other.resident for part in other.held()}
+    return sum(len(part) for part in payload.held() if id(_whole(part)) not in shared)
+
+
+def _whole(part: bytes | bytearray | memoryview) -> object:
+    return part.obj if isinstance(part, memoryview) else part

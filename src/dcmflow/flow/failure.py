@@ -23,16 +23,30 @@ def could_not_open(stage: str, kind: str, error: BaseException) -> StageError:
     return StageError(f"{kind} {stage!r} cannot be opened: {describe(error)}", stage=stage, opening=True)
 
 
-def leaves(error: BaseException) -> list[BaseException]:
-    """The exceptions in a group, at any depth; the exception itself when it is no group."""
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for inner in error.exceptions for leaf in leaves(inner)]
-    return [error]
+def leaves(error: BaseException, whole: BaseException | None = None) -> list[BaseException]:
+    """The exceptions in a group, at any depth and each once; the exception itself when it is no group.
+
+    Args:
+        whole: an exception that is not to be taken apart, group or not.
+    """
+    if whole is not None and _same(error, whole):
+        return [whole]
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    found = [leaf for inner in error.exceptions for leaf in leaves(inner, whole)]
+    return list({id(leaf): leaf for leaf in found}.values())
 
 
-def only_cause(error: BaseException) -> BaseException:
+def _same(error: BaseException, whole: BaseException) -> bool:
+    """A group that went through a task group may come out as another object with the same content."""
+    if not isinstance(error, BaseExceptionGroup) or not isinstance(whole, BaseExceptionGroup):
+        return error is whole
+    return error.message == whole.message and leaves(error) == leaves(whole)
+
+
+def only_cause(error: BaseException, whole: BaseException | None = None) -> BaseException:
     """What a group is about: its one exception, else the first StageError in it, else the group."""
-    found = leaves(error)
+    found = leaves(error, whole)
     if len(found) == 1:
         return found[0]
     if all(isinstance(leaf, Exception) for leaf in found):

@@ -222,6 +222,11 @@ class Graph:
             raise GraphError("there is no source: nothing can come in")
         if not any(isinstance(stage, Sink) for stage in self.stages.values()):
             raise GraphError("there is no sink: nothing can be accepted")
+        for name in self.stages:
+            check_name(name)
+        for edge in self.edges:
+            self.name_of(edge.source)
+            self.name_of(edge.target)
         self.order()
         diverted_to = {stage.on_error for stage in self.stages.values()}
         for name, stage in self.stages.items():
@@ -294,6 +299,14 @@ def suggest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+def check_name(name: object) -> None:
+    """Raise GraphError for what cannot be the name of a stage."""
+    if not isinstance(name, str) or not name or "." in name or name in ON_ERROR_WORDS:
+        raise GraphError(
+            f"{name!r} cannot be the name of a stage: a text without dots, not refuse, skip, stop"
+        )
+
+
 def _name(stages: Iterable[Stage]) -> dict[int, str]:
     """Names by identity: the given ones, else the type and a number."""
     stages = list(stages)
@@ -302,10 +315,7 @@ def _name(stages: Iterable[Stage]) -> dict[int, str]:
         if stage.name:
             if stage.name in taken:
                 raise GraphError(f"two stages have the name {stage.name!r}: names are for one stage each")
-            if "." in stage.name or stage.name in ON_ERROR_WORDS:
-                raise GraphError(
-                    f"{stage.name!r} cannot be the name of a stage: no dots, not refuse, skip, stop"
-                )
+            check_name(stage.name)
             taken[stage.name] = stage
     names: dict[int, str] = {}
     for stage in stages:

@@ -33,56 +33,51 @@ class Fanout:
                 channel.send_nowait(delivery)
             except WouldBlock:
                 await channel.send(delivery)
+        elif self.channels:
+            for channel, copy in self._spread(self._copies(delivery)):
+                await channel.send(copy)
         else:
-            await self._spread(delivery)
+            delivery.refuse(Status.PROCESSING_FAILURE, "", "there is no stage to take it")
 
     async def emit(self, delivery: Delivery, ledger: Ledger) -> None:
-        """As `send`, for a source: it counts as emitted when the first channel has taken it, and not before."""
-        receipt = delivery.receipts[0]
-        try:
-            if len(self.channels) == 1:
-                channel = self.channels[0]
-                try:
-                    channel.send_nowait(delivery)
-                except WouldBlock:
-                    await channel.send(delivery)
-                ledger.admit(receipt)
-            else:
-                await self._spread(delivery, ledger)
-        except BaseException:
-            if not receipt.admitted:
-                delivery._done = True
-                ledger.withdraw(receipt)
-            raise
+        """As `send`, for a source: it counts as emitted when the first channel has taken it, and not before.
 
-    async def _spread(self, delivery: Delivery, ledger: Ledger | None = None) -> None:
-        if not self.channels:
-            delivery.refuse(Status.PROCESSING_FAILURE, "", "there is no stage to take it")
-            return
-        copies = delivery.fork(*(delivery.instance for _ in self.channels))
-        full: list[tuple[Channel, Delivery]] = []
-        for channel, copy in zip(self.channels, copies, strict=True):
-            try:
-                channel.send_nowait(copy)
-            except WouldBlock:
-                full.append((channel, copy))
+        Cancelled while it waits, what no stage has taken is called back: it never was or, when another branch
+        has it, is refused on this one.
+        """
         receipt = delivery.receipts[0]
-        if ledger is not None and len(full) < len(copies):
+        copies = self._copies(delivery) if len(self.channels) > 1 else [delivery]
+        full = self._spread(copies)
+        if len(full) < len(copies):
             ledger.admit(receipt)
         try:
             while full:
                 channel, copy = full[0]
                 await channel.send(copy)
-                full.pop(0)
-                if ledger is not None:
-                    ledger.admit(receipt)
+                del full[0]
+                ledger.admit(receipt)
         except BaseException:
-            for _, copy in full:
-                if ledger is not None and not receipt.admitted:
-                    copy._done = True
-                else:
-                    copy.refuse(Status.CANCELLED, "", "the pipeline was cancelled")
+            called_back = [copy for _, copy in full if copy.call_back()]
+            if receipt.admitted or len(called_back) < len(full):
+                ledger.admit(receipt)
+                for _ in called_back:
+                    receipt.give_up()
+            else:
+                ledger.withdraw(receipt)
             raise
+
+    def _copies(self, delivery: Delivery) -> list[Delivery]:
+        return delivery.fork(*(delivery.instance for _ in self.channels))
+
+    def _spread(self, copies: list[Delivery]) -> list[tuple[Channel, Delivery]]:
+        """Give to the channels that have room; returns the others with what they are to get."""
+        full = []
+        for channel, copy in zip(self.channels, copies, strict=True):
+            try:
+                channel.send_nowait(copy)
+            except WouldBlock:
+                full.append((channel, copy))
+        return full
 
     def close(self) -> None:
         for channel in self.channels:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
 
 import anyio
-import msgspec
 from anyio.abc import TaskStatus
 
 from dcmflow.errors import ConfigError
 from dcmflow.flow.capacity import Limits
+from dcmflow.flow.checks import check_limits, check_values
+from dcmflow.flow.context import Context
 from dcmflow.flow.events import Observer
 from dcmflow.flow.failure import only_cause
 from dcmflow.flow.graph import Edge, Graph
@@ -102,15 +102,21 @@ class Pipeline:
 
     def check(self) -> None:
         """Raise GraphError or ConfigError unless this could run, as far as that can be told without opening anything."""
+        check_limits(self.limits)
+        for name, stage in self.graph.stages.items():
+            check_values(name, stage)
         self.graph.check()
         for name, stage in self.graph.stages.items():
-            fields = msgspec.to_builtins(
-                stage, builtin_types=(datetime, date, time), enc_hook=_function_or_text
-            )
             try:
-                msgspec.convert(fields, type(stage))
-            except msgspec.ValidationError as error:
-                raise ConfigError(str(error), table=f"{stage.kind}s.{name}") from None
+                stage.check(self.context(name))
+            except ConfigError as error:
+                raise error.at(table=f"{stage.kind}s.{name}") from None
+
+    def context(self, stage: str, report: Observer = lambda event: None) -> Context:
+        """What a stage of this pipeline is opened with."""
+        return Context(
+            stage=stage, pipeline=self.name, base=self.base, selectors=self.selectors, report=report
+        )
 
     @asynccontextmanager
     async def start(self, *, observe: Observer | Iterable[Observer] = ()) -> AsyncIterator[Running]:
@@ -129,13 +135,18 @@ class Pipeline:
         self.check()
         observers = (observe,) if callable(observe) else tuple(observe)
         running = Running(self, observers)
+        raised: BaseException | None = None
         try:
             async with anyio.create_task_group() as tasks:
                 await tasks.start(running._supervise)
-                yield running
+                try:
+                    yield running
+                except BaseException as error:
+                    raised = error
+                    raise
                 await running.drain()
         except BaseExceptionGroup as group:
-            cause = only_cause(group)
+            cause = only_cause(group, raised)
             if cause is group:
                 raise
             raise cause from cause.__cause__
@@ -172,8 +183,3 @@ class Pipeline:
 
     def __repr__(self) -> str:
         return f"<Pipeline {self.name!r}: {', '.join(self.graph.stages)}>"
-
-
-def _function_or_text(value: Any) -> Any:
-    named = value if hasattr(value, "__qualname__") else type(value)
-    return f"{named.__module__}:{named.__qualname__}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Awaitable, Callable
+from itertools import count
 from typing import Annotated, TypeVar
 
 import anyio
@@ -36,6 +38,12 @@ def is_transient(error: Exception) -> bool:
     return isinstance(error, DcmflowError) and error.transient
 
 
+def wait_after(retry: Retry, attempts: int) -> float:
+    """Seconds to wait after so many attempts: doubled each time, up to a first wait added at random."""
+    first = parse_duration(retry.first)
+    return min(parse_duration(retry.longest), first * 2.0 ** min(attempts - 1, 64) + random.uniform(0, first))
+
+
 async def attempt(
     retry: Retry, call: Callable[[], Awaitable[T]], on_retry: Callable[[Exception, int], None]
 ) -> T:
@@ -43,25 +51,12 @@ async def attempt(
 
     Raises what the last attempt raised. `on_retry(error, attempts so far)` is called before each wait.
     """
-    import tenacity
-
-    first, longest = parse_duration(retry.first), parse_duration(retry.longest)
-    growing = tenacity.wait_exponential(multiplier=first) + tenacity.wait_random(0, first)
-
-    def note(state: tenacity.RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        if isinstance(error, Exception):
-            on_retry(error, state.attempt_number)
-
-    async def once() -> T:
-        return await call()
-
-    trials = tenacity.AsyncRetrying(
-        sleep=anyio.sleep,
-        stop=tenacity.stop_after_attempt(retry.attempts),
-        wait=lambda state: min(longest, growing(state)),
-        retry=tenacity.retry_if_exception(lambda error: isinstance(error, Exception) and is_transient(error)),
-        before_sleep=note,
-        reraise=True,
-    )
-    return await trials(once)
+    for attempts in count(1):
+        try:
+            return await call()
+        except Exception as error:
+            if attempts >= retry.attempts or not is_transient(error):
+                raise
+            on_retry(error, attempts)
+        await anyio.sleep(wait_after(retry, attempts))
+    raise AssertionError("a count has no end")

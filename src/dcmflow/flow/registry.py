@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from dcmflow.errors import ConfigError
@@ -76,26 +78,43 @@ def function_name(function: Any) -> str:
 
 
 def find_function(text: str, base: Path | None = None) -> Callable[..., Any]:
-    """The function of `package.module:name`; modules beside the pipeline file (in `base`) are found too.
+    """The function of `package.module:name`; modules beside the pipeline file (in `base`) are found first.
 
     Raises ConfigError.
     """
     module_name, _, name = text.partition(":")
     if not module_name or not name:
         raise ConfigError(f"{text!r} is no function: write 'package.module:name'", key="function")
-    beside = str(base) if base is not None else None
-    if beside is not None:
-        sys.path.insert(0, beside)
     try:
-        importlib.invalidate_caches()
-        found: Any = importlib.import_module(module_name)
+        found: Any = _beside(module_name, base) if base is not None else None
+        found = found or importlib.import_module(module_name)
         for part in name.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"function {text!r} cannot be loaded: {error}", key="function") from error
-    finally:
-        if beside is not None:
-            sys.path.remove(beside)
+    except Exception as error:  # the module may raise anything while it is imported
+        what = "" if isinstance(error, (ImportError, AttributeError)) else f"{type(error).__name__}: "
+        raise ConfigError(f"function {text!r} cannot be loaded: {what}{error}", key="function") from error
     if not callable(found):
         raise ConfigError(f"{text!r} is no function but {type(found).__name__}", key="function")
     return found  # type: ignore[no-any-return]
+
+
+@functools.cache
+def _beside(module_name: str, base: Path) -> ModuleType | None:
+    """A module that is a file in `base`, known by that place: two pipelines may each have their own `rules.py`."""
+    path = base.resolve() / f"{module_name}.py"
+    if not module_name.isidentifier() or not path.is_file():
+        return None
+    spec = importlib.util.spec_from_file_location(f"{module_name}@{path.parent}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    sys.path.insert(0, str(path.parent))  # it may import its neighbours
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[spec.name]
+        raise
+    finally:
+        sys.path.remove(str(path.parent))
+    return module

@@ -12,11 +12,9 @@ cancelling the run does not cancel the block.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from time import perf_counter
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -25,8 +23,9 @@ from anyio.abc import TaskStatus
 from dcmflow.dicom.instance import Instance
 from dcmflow.errors import GraphError, StageError
 from dcmflow.flow.actor import Node
-from dcmflow.flow.context import Context, Emit
+from dcmflow.flow.context import Emit
 from dcmflow.flow.delivery import Receipt
+from dcmflow.flow.event_stream import EventStream
 from dcmflow.flow.events import (
     Event,
     InstanceRefused,
@@ -38,12 +37,12 @@ from dcmflow.flow.events import (
     StageFailed,
     StageOpened,
 )
-from dcmflow.flow.failure import could_not_open, leaves, only_cause
+from dcmflow.flow.failure import leaves, only_cause
 from dcmflow.flow.ledger import Ledger
+from dcmflow.flow.opened import Opened
 from dcmflow.flow.outlet import Branches, Fanout
 from dcmflow.flow.stage import Source, Stage
 from dcmflow.flow.statistics import PipelineStatistics, Statistics
-from dcmflow.status import Status
 
 if TYPE_CHECKING:
     from dcmflow.flow.pipeline import Pipeline
@@ -56,9 +55,11 @@ class Running:
 
     def __init__(self, pipeline: Pipeline, observers: Sequence[Observer]) -> None:
         self.pipeline = pipeline
-        self._observers = list(observers)
+        self.observers = list(observers)
         self._ledger = Ledger(pipeline.limits)
-        self._finished = anyio.Event()
+        self._ledger.on_refused = self._name_refusal
+        self._failure: BaseException | None = None
+        self.finished = anyio.Event()
         self._stop = anyio.CancelScope()
         self._draining = False
         self._started_at: float | None = None
@@ -67,13 +68,7 @@ class Running:
             name: Node(
                 name,
                 stage,
-                Context(
-                    stage=name,
-                    pipeline=pipeline.name,
-                    base=pipeline.base,
-                    selectors=pipeline.selectors,
-                    report=self._report,
-                ),
+                pipeline.context(name, self._report),
                 self._ledger,
             )
             for name, stage in ((name, pipeline.graph.stages[name]) for name in pipeline.graph.order())
@@ -83,8 +78,13 @@ class Running:
     # -- what its user calls
 
     async def wait(self) -> None:
-        """Wait until all sources have ended and everything they emitted has settled."""
-        await self._finished.wait()
+        """Wait until all sources have ended and everything they emitted has settled.
+
+        Raises what ended the run early, as leaving the block does.
+        """
+        await self.finished.wait()
+        if self._failure is not None:
+            raise self._failure
 
     async def drain(self, grace: float = 30) -> None:
         """Take on nothing more and wait until what is admitted has settled.
@@ -94,10 +94,10 @@ class Running:
         """
         self._begin_drain()
         with anyio.move_on_after(grace if grace != math.inf else None):
-            await self._finished.wait()
-        if not self._finished.is_set():
+            await self.finished.wait()
+        if not self.finished.is_set():
             self.cancel()
-            await self._finished.wait()
+            await self.finished.wait()
 
     def cancel(self) -> None:
         """End now: what is unsettled is refused."""
@@ -127,7 +127,7 @@ class Running:
         """A snapshot of what has been counted; after the run, the final figures."""
         ledger = self._ledger
         seconds = self._seconds
-        if self._started_at is not None and not self._finished.is_set():
+        if self._started_at is not None and not self.finished.is_set():
             seconds = perf_counter() - self._started_at
         return Statistics(
             pipeline=PipelineStatistics(
@@ -165,56 +165,55 @@ class Running:
             if node.stage.on_error in self._nodes:
                 node.diverted = self._nodes[node.stage.on_error].channel.clone()
             if isinstance(node.stage, Source):
-                node.emit = Emit(node.context, self._ledger, node.outlet.main, node.counters)
+                node.emit = Emit(
+                    node.context, self._ledger, node.outlet.main, node.counters, node.stage.on_error
+                )
         for node in self._nodes.values():
             node.channel.close()
 
     async def _supervise(self, *, task_status: TaskStatus[None]) -> None:
         try:
-            with self._stop:
-                async with AsyncExitStack() as stack:
-                    await self._open(stack)
-                    self._started_at = perf_counter()
-                    self._report(PipelineStarted(pipeline=self.pipeline.name, stages=len(self._nodes)))
-                    task_status.started()
-                    async with anyio.create_task_group() as tasks:
-                        for node in self._nodes.values():
-                            tasks.start_soon(node.run, name=f"dcmflow {node.name}")
-        except BaseExceptionGroup as group:
-            cause = only_cause(group)
-            self._report_failure(cause)
-            if cause is group:
-                raise
-            raise cause from cause.__cause__
-        except StageError as error:
+            try:
+                await self._run_stages(task_status)
+            except BaseExceptionGroup as group:
+                cause = only_cause(group)
+                if cause is group:
+                    raise
+                raise cause from cause.__cause__
+        except Exception as error:
+            self._failure = error
             self._report_failure(error)
             raise
         finally:
-            self._close_books()
+            try:
+                self._close_books()
+            finally:
+                self.finished.set()
+        if self._ledger.failure is not None:
+            raise self._ledger.failure
 
-    async def _open(self, stack: AsyncExitStack) -> None:
-        for name, node in reversed(self._nodes.items()):
-            opened = _Opened(node)
-            node.actor = await stack.enter_async_context(opened)
-            self._report(StageOpened(stage=name, type=node.stage.type))
+    async def _run_stages(self, task_status: TaskStatus[None]) -> None:
+        with self._stop:
+            async with AsyncExitStack() as stack:
+                for name, node in reversed(self._nodes.items()):
+                    opened = Opened(name, node.stage, node.context)
+                    node.actor = await stack.enter_async_context(opened)
+                    self._report(StageOpened(stage=name, type=node.stage.type))
+                self._started_at = perf_counter()
+                self._report(PipelineStarted(pipeline=self.pipeline.name, stages=len(self._nodes)))
+                task_status.started()
+                async with anyio.create_task_group() as tasks:
+                    for node in self._nodes.values():
+                        tasks.start_soon(node.run, name=f"dcmflow {node.name}")
 
     def _close_books(self) -> None:
         if self._started_at is not None:
             self._seconds = perf_counter() - self._started_at
-        refused = self._ledger.close(CANCELLED)
+        reason = CANCELLED if self._failure is None else f"the pipeline was stopped: {self._failure}"
+        refused = self._ledger.close(reason)
         for node in self._nodes.values():
             node.close()
-        for receipt in refused:
-            self._report(
-                InstanceRefused(
-                    stage=receipt.source,
-                    sop_instance_uid=receipt.instance_uid,
-                    status=Status.CANCELLED,
-                    reason=receipt.reason,
-                    path=receipt.path,
-                )
-            )
-        if refused:
+        if refused and self._failure is None:
             self._report(PipelineCancelled(pipeline=self.pipeline.name, refused=len(refused)))
         totals = self._ledger
         if self._started_at is not None:
@@ -229,10 +228,22 @@ class Running:
                     seconds=self._seconds,
                 )
             )
-        self._finished.set()
+
+    def _name_refusal(self, receipt: Receipt) -> None:
+        """What no stage has reported: refused by a stream actor, lost, called back, open at the end."""
+        if not receipt.named and receipt.status is not None:
+            self._report(
+                InstanceRefused(
+                    stage=receipt.stage or receipt.source,
+                    sop_instance_uid=receipt.instance_uid,
+                    status=receipt.status,
+                    reason=receipt.reason,
+                    path=receipt.path,
+                )
+            )
 
     def _begin_drain(self) -> None:
-        if self._draining or self._finished.is_set():
+        if self._draining or self.finished.is_set():
             return
         self._draining = True
         self._report(PipelineDraining(pipeline=self.pipeline.name, unsettled=self._ledger.unsettled))
@@ -248,81 +259,14 @@ class Running:
         return actor
 
     def _report(self, event: Event) -> None:
-        for observer in tuple(self._observers):
-            observer(event)
+        for observer in tuple(self.observers):
+            try:
+                observer(event)
+            except Exception as error:  # it belongs to somebody else; the run ends with it, not by it
+                self.observers.remove(observer)
+                self._ledger.failed(error)
 
     def _report_failure(self, error: BaseException) -> None:
         for leaf in leaves(error):
             if isinstance(leaf, StageError):
                 self._report(StageFailed(stage=leaf.stage, reason=str(leaf)))
-
-
-class _Opened:
-    """`stage.open()` as a context manager whose own errors are StageErrors that name the stage."""
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-
-    async def __aenter__(self) -> Any:
-        node = self._node
-        try:
-            self._inner = node.stage.open(node.context)
-            return await self._inner.__aenter__()
-        except StageError:
-            raise
-        except Exception as error:
-            raise could_not_open(node.name, node.stage.kind, only_cause(error)) from error
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        try:
-            return await self._inner.__aexit__(kind, error, trace)
-        except Exception as raised:
-            if error is not None and set(map(id, leaves(raised))) <= set(map(id, leaves(error))):
-                raise
-            cause = only_cause(raised)
-            if isinstance(cause, StageError):
-                raise
-            text = f"{self._node.stage.kind} {self._node.name!r} failed: {cause}"
-            raise StageError(text, stage=self._node.name) from raised
-
-
-class EventStream:
-    """Events of a run as an asynchronous iterator; ends with the run.
-
-    Attributes:
-        missed: events that were let go because the reader was too slow.
-    """
-
-    def __init__(self, running: Running, remember: int) -> None:
-        self._running = running
-        self._events: deque[Event] = deque()
-        self._remember = remember
-        self._arrived = anyio.Event()
-        self.missed = 0
-
-    def _note(self, event: Event) -> None:
-        if len(self._events) >= self._remember:
-            self._events.popleft()
-            self.missed += 1
-        self._events.append(event)
-        self._arrived.set()
-
-    async def __aenter__(self) -> EventStream:
-        self._running._observers.append(self._note)
-        return self
-
-    async def __aexit__(self, *details: object) -> None:
-        self._running._observers.remove(self._note)
-
-    def __aiter__(self) -> EventStream:
-        return self
-
-    async def __anext__(self) -> Event:
-        while not self._events:
-            if self._running._finished.is_set():
-                raise StopAsyncIteration
-            self._arrived = anyio.Event()
-            await self._arrived.wait()
-        return self._events.popleft()

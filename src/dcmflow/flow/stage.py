@@ -150,6 +150,9 @@ class Stage(
         """
         raise NotImplementedError(f"{type(self).__name__} has no open()")
 
+    def check(self, context: Context) -> None:
+        """Raise ConfigError for what cannot be right and can be told without opening or touching anything."""
+
     def __or__(self, other: Part) -> Flow:
         from dcmflow.flow.graph import join
 

@@ -13,6 +13,7 @@ from msgspec import Meta
 from dcmflow.dicom.instance import Instance
 from dcmflow.errors import ConfigError
 from dcmflow.flow.context import Context
+from dcmflow.flow.paths import settle_path
 from dcmflow.flow.stage import Router
 from dcmflow.routers.table import Table, read_table, version
 
@@ -34,8 +35,7 @@ class Lookup(Router, frozen=True):
 
     def __post_init__(self) -> None:
         _getter(self.key)
-        if not self.table:
-            raise ConfigError("no table was given", key="table")
+        settle_path(self, "table")
 
     @asynccontextmanager
     async def open(self, context: Context) -> AsyncIterator[_Actor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import OrderedDict
 from collections.abc import AsyncIterator
@@ -16,6 +17,7 @@ from dcmflow.dicom.instance import Instance
 from dcmflow.dicom.layout import Layout
 from dcmflow.errors import ConfigError
 from dcmflow.flow.context import Context
+from dcmflow.flow.paths import settle_path
 from dcmflow.flow.stage import Sink
 from dcmflow.sinks import writing
 from dcmflow.sinks.commit import Committer, perform
@@ -66,8 +68,7 @@ class Directory(_Grouping, frozen=True):
             Layout(self.layout)
         except ConfigError as error:
             raise error.at(key="layout") from None
-        if not self.path:
-            raise ConfigError("no path was given", key="path")
+        settle_path(self, "path")
 
     def promise(self) -> str:
         return "on disk at" if self.fsync else "handed to the file system at"
@@ -82,14 +83,20 @@ class Directory(_Grouping, frozen=True):
 
 
 def prepare_root(root: str) -> None:
-    """Make the folder, remove what dead processes left in it, and see that it can be written to. Raises ConfigError."""
+    """See that the folder can be written to, or made, and remove what dead processes left in it.
+
+    It is made when the first file comes, so that a run that ends before that has made nothing. Raises ConfigError.
+    """
+    there = root
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
     try:
-        writing.make_folders(root)
-        if not os.path.isdir(root):
-            raise NotADirectoryError(20, os.strerror(20), root)
-        writing.sweep(root)
+        if not os.path.isdir(there):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), there)
+        if there == root:
+            writing.sweep(root)
         writing.remove(
-            writing.write_temporary(root, [b"dcmflow looks whether it can write here"], fsync=False)
+            writing.write_temporary(there, [b"dcmflow looks whether it can write here"], fsync=False)
         )
     except OSError as error:
         raise ConfigError(str(writing.refusal(error, root)), key="path") from error
@@ -106,7 +113,7 @@ class _Actor:
         self._swept: OrderedDict[str, None] = OrderedDict({root: None})
         self._warned: OrderedDict[str, None] = OrderedDict()
 
-    async def write(self, instance: Instance) -> None:
+    async def write(self, instance: Instance) -> bool | None:
         stage = self._stage
         target = os.path.join(self._root, self._path(instance))
         while (busy := self._busy.get(target)) is not None:
@@ -127,6 +134,7 @@ class _Actor:
             raise placement.error
         if placement.warning and _first(self._warned, target):
             self._context.warn(placement.warning, target)
+        return False if placement.passed_over else None
 
 
 def _first(remembered: OrderedDict[str, None], key: str) -> bool:

@@ -37,7 +37,8 @@ class Placement:
 
     Attributes:
         folders: whose names are to be made durable.
-        error: why the instance is not there.  warning: what an operator should know although it is.
+        error: why the instance is not there.  warning: what an operator should know although that is no error.
+        passed_over: another version of it was there and stays.
     """
 
     __slots__ = (
@@ -50,6 +51,7 @@ class Placement:
         "error",
         "folders",
         "instance",
+        "passed_over",
         "target",
         "warning",
     )
@@ -60,6 +62,7 @@ class Placement:
         self.folders: set[str] = set()
         self.error: Exception | None = None
         self.warning = ""
+        self.passed_over = False
         self._exists = exists
         self._fsync = fsync
         self._link = link
@@ -138,6 +141,7 @@ class Placement:
                 f"{self.target} holds another version of SOP Instance {uid}: it stays and the new one is not stored;"
                 " exists = 'keep-both' keeps both, 'replace' the new one"
             )
+            self.passed_over = True
             return False
         if self._exists == "skip" and verdict == "stub":
             self.warning = f"{self.target} was incomplete and is written anew"

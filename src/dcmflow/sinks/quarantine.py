@@ -15,8 +15,9 @@ from anyio import to_thread
 from msgspec import Meta
 
 from dcmflow.dicom.instance import Instance
-from dcmflow.errors import ConfigError, DcmflowError
+from dcmflow.errors import DcmflowError
 from dcmflow.flow.context import Context
+from dcmflow.flow.paths import settle_path
 from dcmflow.flow.stage import Sink
 from dcmflow.sinks import writing
 from dcmflow.sinks.directory import prepare_root
@@ -35,8 +36,7 @@ class Quarantine(Sink, frozen=True):
     path: Annotated[str, Meta(min_length=1, description="The folder; made when it is missing.")]
 
     def __post_init__(self) -> None:
-        if not self.path:
-            raise ConfigError("no path was given", key="path")
+        settle_path(self, "path")
 
     def promise(self) -> str:
         return "in quarantine at"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -15,6 +16,7 @@ from msgspec import Meta, field
 
 from dcmflow.errors import ConfigError
 from dcmflow.flow.context import Context, Draining, Emit
+from dcmflow.flow.paths import settle_path
 from dcmflow.flow.stage import Source
 from dcmflow.sources.aftermath import Aftermath
 from dcmflow.sources.globs import Globs
@@ -58,8 +60,7 @@ class Directory(Source, frozen=True):
     def __post_init__(self) -> None:
         if self.after not in ("keep", "delete") and not self.target:
             raise ConfigError(f"{self.after!r} is none of keep, delete, move:FOLDER", key="after")
-        if not self.path:
-            raise ConfigError("no path was given", key="path")
+        settle_path(self, "path")
         for key, patterns in (("include", self.include), ("exclude", self.exclude)):
             try:
                 Globs(patterns)
@@ -78,21 +79,13 @@ class Directory(Source, frozen=True):
         place = await to_thread.run_sync(self._open_place, str(path), target, context)
         aftermath = Aftermath(target, context) if self.after != "keep" else None
         try:
-            yield _Actor(place, aftermath)
+            yield _Actor(place, aftermath, target)
         finally:
             place.close()
 
     def _open_place(self, path: str, target: Path | None, context: Context) -> Place:
         if target is not None:
-            try:
-                target.mkdir(parents=True, exist_ok=True)
-                same = os.path.isdir(path) and os.path.samefile(path, target)
-            except OSError as error:
-                raise ConfigError(
-                    f"cannot make the folder {target}: {error.strerror}", key="after"
-                ) from error
-            if same:
-                raise ConfigError("files cannot move to the folder they are read from", key="after")
+            _check_target(path, target)
         return open_place(
             path,
             Globs(self.include, self.exclude),
@@ -104,14 +97,32 @@ class Directory(Source, frozen=True):
         )
 
 
+def _check_target(path: str, target: Path) -> None:
+    """See that files can move there, as far as that can be told without making anything. Raises ConfigError."""
+    there = target
+    while not os.path.lexists(there):
+        there = there.parent
+    if not there.is_dir():
+        raise ConfigError(f"files cannot move to {target}: {there} is a file", key="after")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"files cannot move to {target}: {there} cannot be written to", key="after")
+    if os.path.isdir(path) and there == target and os.path.samefile(path, target):
+        raise ConfigError("files cannot move to the folder they are read from", key="after")
+
+
 class _Actor:
-    def __init__(self, place: Place, aftermath: Aftermath | None) -> None:
+    def __init__(self, place: Place, aftermath: Aftermath | None, target: Path | None) -> None:
+        self._target = target
         self._place = place
         self._aftermath = aftermath
         self._reading = anyio.CancelScope()
         self._stopped = False
 
     async def run(self, emit: Emit) -> None:
+        if (
+            self._target is not None
+        ):  # made before the folder is read, so that it can be told from what is read
+            await to_thread.run_sync(partial(os.makedirs, self._target, exist_ok=True))
         async with anyio.create_task_group() as tasks:
             if self._aftermath is not None:
                 tasks.start_soon(self._aftermath.run)
@@ -120,7 +131,7 @@ class _Actor:
                 await self._aftermath.finished()
             tasks.cancel_scope.cancel()
         if self._stopped:
-            await emit.idle()
+            await emit.finish()
 
     async def drain(self) -> None:
         self._stop()

@@ -47,7 +47,7 @@ class _Actor:
         while self._sending:
             self._idle = anyio.Event()
             await self._idle.wait()
-        await emit.idle()
+        await emit.finish()
 
     async def drain(self) -> None:
         self.close()

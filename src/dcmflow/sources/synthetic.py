@@ -89,7 +89,7 @@ class _Actor:
                 await emit(instance.with_origin(stage=self._context.stage, received=datetime.now(UTC)))
             except Draining:
                 break
-        await emit.idle()
+        await emit.finish()
 
     async def drain(self) -> None:
         self._stopped = True
