@@ -119,6 +119,8 @@ class Placement:
         while True:
             verdict = look(self.target, self.instance)
             if verdict == "same":
+                # the very file it came from is no second copy: whoever deletes that would delete the only one
+                self.passed_over = _one_file(self.instance.origin.path, self.target)
                 if self._fsync:
                     writing.fsync_file(self.target)
                 return False
@@ -171,6 +173,16 @@ class Placement:
                 raise
             return None
         return temporary
+
+
+def _one_file(source: str | None, target: str) -> bool:
+    """Whether two paths lead to the same name of the same file; two hard links are two names."""
+    try:
+        if source is None or not os.path.samefile(source, target):
+            return False
+        return os.stat(target).st_nlink == 1 or os.path.realpath(source) == os.path.realpath(target)
+    except OSError:
+        return False
 
 
 def look(path: str, instance: Instance) -> Verdict:
