@@ -167,6 +167,6 @@ def _readable(path: Path) -> bool:
         try:
             for _ in pydicom.dcmread(path).iterall():
                 pass
-        except Exception:  # noqa: BLE001 - pydicom raises whatever a broken file makes it raise
+        except Exception:
             return False
     return True

@@ -273,7 +273,9 @@ async def test_drain_with_grace_refuses_what_does_not_settle_and_names_it() -> N
         assert closed(running.statistics()) == (3, 0, 0, 3)
     assert {receipt.status for receipt in receipts} == {Status.CANCELLED}
     named = [event for event in events if isinstance(event, InstanceRefused)]
-    assert [(event.stage, event.sop_instance_uid) for event in named] == [("in", f"2.25.{n}") for n in (1, 2, 3)]
+    assert [(event.stage, event.sop_instance_uid) for event in named] == [
+        ("in", f"2.25.{n}") for n in (1, 2, 3)
+    ]
 
 
 async def test_an_error_in_the_block_cancels_and_comes_out_as_it_is() -> None:

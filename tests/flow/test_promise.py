@@ -9,7 +9,9 @@ from little_stages import Choose, Deny, Do, Keep, Numbers
 
 def test_all_required_sinks_behind_a_source_are_named() -> None:
     pipeline = Pipeline(
-        Numbers(1, name="in") | Do(None) | (Keep(name="archive"), Keep(name="copy"), Keep(name="maybe", required=False))
+        Numbers(1, name="in")
+        | Do(None)
+        | (Keep(name="archive"), Keep(name="copy"), Keep(name="maybe", required=False))
     )
     assert pipeline.promises() == {"in": "Success means: kept by archive and kept by copy"}
 

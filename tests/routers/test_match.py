@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dcmflow import ConfigError, GraphError, Pipeline, StageError, routers, sinks, sources
+from dcmflow import ConfigError, GraphError, Pipeline, routers, sinks, sources
 from stage_runs import Gather, run
 
 pytestmark = pytest.mark.anyio
@@ -39,7 +39,7 @@ async def test_named_selectors() -> None:
         MIXED | router | {"ct": sinks.Discard()}, selectors={"sliced": "Modality in ('CT', 'MR')"}
     )
     assert ran.totals.accepted == 4
-    with pytest.raises(StageError, match=r"branch\.ct"):
+    with pytest.raises(ConfigError, match=r"branch\.ct"):
         await run(MIXED | router | {"ct": sinks.Discard()})
 
 

@@ -34,6 +34,9 @@ class Call(Filter, frozen=True):
     def __post_init__(self) -> None:
         functions.check_function(self.function)
 
+    def check(self, context: Context) -> None:
+        functions.find(self.function, context)
+
     @asynccontextmanager
     async def open(self, context: Context) -> AsyncIterator[_Actor]:
         yield _Actor(functions.find(self.function, context), functions.label(self.function))

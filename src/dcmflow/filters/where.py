@@ -29,13 +29,18 @@ class Where(Filter, frozen=True):
     def __post_init__(self) -> None:
         check_selector(self.match, "match")
 
-    @asynccontextmanager
-    async def open(self, context: Context) -> AsyncIterator[_Actor]:
+    def check(self, context: Context) -> None:
+        self._selector(context)
+
+    def _selector(self, context: Context) -> Selector:
         try:
-            selector = context.selector(self.match)
+            return context.selector(self.match)
         except ConfigError as error:
             raise error.at(key="match") from None
-        yield _Actor(selector)
+
+    @asynccontextmanager
+    async def open(self, context: Context) -> AsyncIterator[_Actor]:
+        yield _Actor(self._selector(context))
 
 
 class _Actor:

@@ -300,7 +300,7 @@ class Node:
             self.counters.refused += 1
             self.context.report(InstanceDiverted(**about, to=policy))
             labels = {"refused.stage": self.name, "refused.status": f"{status:04X}", "refused.reason": reason}
-            await self.diverted.send(delivery.divert(instance.with_labels(**labels)))
+            await self.diverted.send(delivery.replace(instance.with_labels(**labels)))
         else:
             self.counters.refused += 1
             required = not isinstance(self.stage, Sink) or self.stage.required

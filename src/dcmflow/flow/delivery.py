@@ -208,12 +208,6 @@ class Delivery:
                 receipt._note_refusal(status, stage, reason)
                 receipt._give_back()
 
-    def divert(self, instance: Instance) -> Delivery:
-        """The same delivery on its way to an `on-error` sink: what it was meant for did not take it."""
-        for receipt in self.receipts:
-            receipt._lapses += 1
-        return self.replace(instance)
-
     def replace(self, instance: Instance) -> Delivery:
         """The same delivery with another instance in it: what a filter made."""
         before, after = self.instance.payload, instance.payload

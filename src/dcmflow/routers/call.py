@@ -51,6 +51,9 @@ class Call(Router, frozen=True):
             raise ConfigError(f"branches are several names, e.g. [{names!r}]", key="branches")
         force_setattr(self, "branches", _Names(name for name in names if name != "*"))
 
+    def check(self, context: Context) -> None:
+        functions.find(self.function, context)
+
     @asynccontextmanager
     async def open(self, context: Context) -> AsyncIterator[_Actor]:
         yield _Actor(functions.find(self.function, context), functions.label(self.function))

@@ -46,15 +46,21 @@ class Match(Router, frozen=True):
     def branches(self) -> frozenset[str]:
         return frozenset(self.branch)
 
-    @asynccontextmanager
-    async def open(self, context: Context) -> AsyncIterator[_Actor]:
+    def check(self, context: Context) -> None:
+        self._selectors(context)
+
+    def _selectors(self, context: Context) -> dict[str, Selector]:
         selectors = {}
         for name, text in self.branch.items():
             try:
                 selectors[name] = context.selector(text)
             except ConfigError as error:
                 raise error.at(key=f"branch.{name}") from None
-        yield _Actor(selectors, first_only=self.first_only)
+        return selectors
+
+    @asynccontextmanager
+    async def open(self, context: Context) -> AsyncIterator[_Actor]:
+        yield _Actor(self._selectors(context), first_only=self.first_only)
 
 
 class _Actor:

@@ -128,10 +128,9 @@ class _Actor:
                 tasks.start_soon(self._aftermath.run)
             await self._emit_all(emit)
             if self._aftermath is not None:
+                await emit.finish()  # who holds something back gives it out now, so that it can settle
                 await self._aftermath.finished()
             tasks.cancel_scope.cancel()
-        if self._stopped:
-            await emit.finish()
 
     async def drain(self) -> None:
         self._stop()

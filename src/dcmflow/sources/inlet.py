@@ -43,11 +43,13 @@ class _Actor:
     async def run(self, emit: Emit) -> None:
         self._emit = emit
         self._ready.set()
-        await self._closed.wait()
-        while self._sending:
-            self._idle = anyio.Event()
-            await self._idle.wait()
-        await emit.finish()
+        try:
+            await self._closed.wait()
+            while self._sending:
+                self._idle = anyio.Event()
+                await self._idle.wait()
+        finally:
+            self.close()  # cancelled: nothing leads on from here any more
 
     async def drain(self) -> None:
         self.close()

@@ -88,8 +88,7 @@ class _Actor:
             try:
                 await emit(instance.with_origin(stage=self._context.stage, received=datetime.now(UTC)))
             except Draining:
-                break
-        await emit.finish()
+                return
 
     async def drain(self) -> None:
         self._stopped = True
