@@ -58,8 +58,18 @@ def _python_codec(term: str) -> str:
 def decode(data: bytes, codecs: Codecs) -> str:
     """Text from bytes, escape sequences followed (PS3.5 6.1.2.5)."""
     if b"\x1b" not in data:
+        if codecs is DEFAULT and not data.isascii():
+            return _undeclared(data)
         return data.decode(codecs[0], "replace")
     return "".join(_fragment(part, codecs) for part in _FRAGMENTS.findall(data))
+
+
+def _undeclared(data: bytes) -> str:
+    """More than ISO_IR 6 though nothing else was declared: UTF-8 where it can be nothing else, or else Latin-1."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode(DEFAULT[0])
 
 
 def _fragment(part: bytes, codecs: Codecs) -> str:

@@ -53,9 +53,10 @@ class Edit(Filter, frozen=True):
         _check_keys("set", self.set)
         _check_keys("remove", self.remove)
         _check_keys("blank", self.blank)
-        if self.set:
+        for key, value in self.set.items():
+            leaf = re.sub(r"^.*\]\.", "", key)  # which items there are only the instance knows
             try:
-                _blank_instance().with_elements(_values(self.set))
+                _blank_instance().with_elements({leaf: _dicom(value)})
             except DatasetError as error:
                 raise ConfigError(str(error), key="set") from None
 

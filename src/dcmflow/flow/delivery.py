@@ -52,6 +52,7 @@ class Receipt:
         "_event",
         "_lapses",
         "_ledger",
+        "_refusal",
         "_shares",
         "admitted",
         "charge",
@@ -82,6 +83,7 @@ class Receipt:
         self.size = instance.payload.size
         self.outcome: Outcome | None = None
         self.status: Status | None = None
+        self._refusal: tuple[Status, str, str] | None = None
         self.stage = ""
         self.reason = ""
 
@@ -116,12 +118,13 @@ class Receipt:
             self._settle()
 
     def _note_refusal(self, status: Status, stage: str, reason: str) -> None:
-        if self.status is None:
-            self.status, self.stage, self.reason = status, stage, reason
+        if self._refusal is None:
+            self._refusal = (status, stage, reason)
 
     def _settle(self) -> None:
-        if self.status is not None:
+        if self._refusal is not None:
             self.outcome = "refused"
+            self.status, self.stage, self.reason = self._refusal
         else:
             self.outcome = "accepted" if self._accepted else "dropped"
             self.status = Status.SUCCESS

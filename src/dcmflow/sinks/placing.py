@@ -17,6 +17,7 @@ import os
 import stat
 from typing import Final, Literal
 
+from dcmflow.dicom import part10
 from dcmflow.dicom.instance import Instance
 from dcmflow.errors import DatasetError, DcmflowError, Refused
 from dcmflow.sinks import writing
@@ -26,6 +27,7 @@ Exists = Literal["skip", "replace", "keep-both", "refuse"]
 Verdict = Literal["free", "same", "version", "stub", "other"]
 
 _BLOCK: Final = 1024 * 1024
+_META: Final = 64 * 1024  # no File Meta Information is longer
 _DUPLICATE: Final = Status(0x0111)
 _NO_HARD_LINK: Final = frozenset(
     {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOENT}
@@ -175,6 +177,18 @@ class Placement:
         return temporary
 
 
+def _is_beginning(path: str, size: int, instance: Instance) -> bool:
+    """Whether a file is the beginning of what is to be written: of the same bytes, or of the same data set."""
+    if writing.is_beginning(path, 0, size, instance.part10_segments()):
+        return True
+    try:
+        with open(path, "rb") as file:
+            offset = part10.split(file.read(_META)).offset
+    except (DatasetError, OSError):
+        return False
+    return 0 < offset < size and writing.is_beginning(path, offset, size, instance.payload.segments())
+
+
 def _one_file(source: str | None, target: str) -> bool:
     """Whether two paths lead to the same name of the same file; two hard links are two names."""
     try:
@@ -188,7 +202,7 @@ def _one_file(source: str | None, target: str) -> bool:
 def look(path: str, instance: Instance) -> Verdict:
     """What is at a path, compared with an instance: nothing, the same, another version of it, a stub of it, something else.
 
-    A stub is an empty file, or one that is cut off. Raises OSError when there is no
+    A stub is an empty file, one that is cut off, or the beginning of what is to be written. Raises OSError when there is no
     telling, DatasetError when the instance itself cannot be read any more.
     """
     try:
@@ -196,6 +210,8 @@ def look(path: str, instance: Instance) -> Verdict:
     except (FileNotFoundError, NotADirectoryError):
         return "free"
     if not status.st_size and stat.S_ISREG(status.st_mode):
+        return "stub"
+    if stat.S_ISREG(status.st_mode) and _is_beginning(path, status.st_size, instance):
         return "stub"
     try:
         existing = Instance.load(path)

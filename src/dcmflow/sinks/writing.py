@@ -240,3 +240,22 @@ def begins_as_part10(path: str) -> bool:
             return file.read(132)[128:] == b"DICM"
     except OSError:
         return False
+
+
+def is_beginning(path: str, offset: int, size: int, segments: Sequence[Buffer]) -> bool:
+    """Whether a file of this size holds, from `offset` on, the beginning of these bytes and not all of them."""
+    if size - offset >= sum(map(len, segments)):
+        return False
+    with open(path, "rb") as file:
+        file.seek(offset)
+        for segment in segments:
+            for start in range(0, len(segment), _BLOCK):
+                found = file.read(min(_BLOCK, len(segment) - start))
+                if found != bytes(memoryview(segment)[start : start + len(found)]):
+                    return False
+                if len(found) < min(_BLOCK, len(segment) - start):
+                    return True
+    return False
+
+
+_BLOCK = 1024 * 1024
