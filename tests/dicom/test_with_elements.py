@@ -340,7 +340,7 @@ def test_every_uid_at_every_depth_goes_through_the_change(syntax: str) -> None:
             max_size=20,
         ),
     ),
-    st.sets(st.sampled_from(["StudyDate", "Rows", "PixelData", "SOPClassUID", "ImageType", "WindowCenter"])),
+    st.sets(st.sampled_from(["StudyDate", "Rows", "PixelData", "Modality", "ImageType", "WindowCenter"])),
 )
 def test_an_edit_reads_back(set: dict[str, str], remove: set[str]) -> None:
     before = made()
@@ -375,3 +375,11 @@ def test_an_edit_of_broken_bytes_is_an_error() -> None:
         Instance("1.2", "1.3", ExplicitVRLittleEndian, MemoryPayload(whole[:-10])).with_elements(
             {"PatientName": "Anon"}
         )
+
+
+@pytest.mark.parametrize("keyword", ["SOPInstanceUID", "SOPClassUID"])
+def test_what_identifies_an_instance_cannot_go(keyword: str) -> None:
+    with pytest.raises(DatasetError, match=f"cannot do without its {keyword}"):
+        made().with_elements({keyword: ""})
+    with pytest.raises(DatasetError, match=f"cannot do without its {keyword}"):
+        made().with_elements({}, [keyword])

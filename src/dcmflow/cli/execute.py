@@ -186,6 +186,7 @@ def execute(
         ConfigError, GraphError, StageError: what ended it, or kept it from starting.
     """
     options = backend_options(backend)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(DONE))  # nothing has moved yet
     pipeline.check()
     report_file = ReportFile(report) if report is not None else None
     execution = Execution(pipeline, grace=grace, report=report_file, format=format, total=total)

@@ -26,7 +26,9 @@ def start_logging(options: Common, write: Callable[[str], object], *, live: bool
     level = "error" if options.quiet else "debug" if chatty else "warning" if live else "info"
     colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     shown = logger(write, level=level, format=options.log_format, colour=colour)
-    hidden = PER_INSTANCE if live and not chatty else ()
+    hidden: frozenset[str] | tuple[str, ...] = PER_INSTANCE if live and not chatty else ()
+    if options.log_format == "text":
+        hidden = (*hidden, "stage-failed")  # the last line of the command says it
     loggers = [shown]
     observers: list[Observer] = [EventLog(shown, without=hidden)]
     stream = options.log_stream

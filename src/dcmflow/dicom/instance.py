@@ -231,6 +231,9 @@ class Instance:
         if changed is payload:
             return self
         after = Header(changed, self._encoding())
+        for tag, name in ((0x00080016, "SOPClassUID"), (0x00080018, "SOPInstanceUID")):
+            if tag in header and not _one(after.get(tag)):
+                raise DatasetError(f"an instance cannot do without its {name}; give it another value")
         uids = {
             "sop_class_uid": _one(after.get(0x00080016)) or self.sop_class_uid,
             "sop_instance_uid": _one(after.get(0x00080018)) or self.sop_instance_uid,

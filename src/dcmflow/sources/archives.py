@@ -21,7 +21,7 @@ from dcmflow.dicom.elements import Incomplete
 from dcmflow.dicom.instance import Instance
 from dcmflow.errors import ConfigError, DatasetError, NotDicom
 from dcmflow.sources.globs import Globs
-from dcmflow.sources.reading import MEDIA_STORAGE_DIRECTORY, Item, origin
+from dcmflow.sources.reading import MEDIA_STORAGE_DIRECTORY, Item, origin, verified
 from dcmflow.sources.walk import OURS, is_ours
 
 SPILL: Final = 64 * 1024 * 1024
@@ -144,10 +144,12 @@ def _member(path: str, relative: str, opened: Opened, stage: str, spill: Spill) 
                 temporary = _spilled(data, stream, spill)
                 instance = Instance.load(temporary, origin=origin(stage, path))
         del data
-        if instance.sop_class_uid != MEDIA_STORAGE_DIRECTORY:
-            instance.verify()
-            return Item(path, relative, instance, temporary=temporary)
-        item = Item(path, relative)
+        if instance.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
+            item = Item(path, relative)
+        else:
+            item = verified(instance, path, relative)
+            if item.instance is not None:
+                return item._replace(temporary=temporary)
     except NotDicom:
         item = Item(path, relative)
     except DatasetError as error:

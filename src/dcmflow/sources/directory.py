@@ -165,7 +165,9 @@ class _Actor:
         """Emit or report one item. Raises Draining when the pipeline takes nothing more."""
         if item.instance is None:
             if item.error is not None:
-                emit.refused(item.error, path=item.path)
+                emit.refused(
+                    item.error, path=item.path, sop_instance_uid=item.sop_instance_uid, size=item.size
+                )
             else:
                 emit.not_dicom(item.path)
             return

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
+from dcmflow.dicom.elements import Incomplete
 from dcmflow.dicom.instance import Instance, Origin
 from dcmflow.errors import DatasetError, DcmflowError, NotDicom
 from dcmflow.sources.walk import Found
@@ -22,6 +23,7 @@ class Item(NamedTuple):
     Attributes:
         path: the file, `archive.zip!member` inside an archive.  relative: the same below the folder that was asked for.
         signature: of the file when it was read.
+        sop_instance_uid, size: of what was read, where that much could be read.
         temporary: a file of ours that the instance lives in, to be removed when it has settled.
     """
 
@@ -31,6 +33,8 @@ class Item(NamedTuple):
     error: DcmflowError | OSError | None = None
     signature: Signature | None = None
     temporary: str | None = None
+    sop_instance_uid: str = ""
+    size: int = 0
 
     @property
     def weight(self) -> int:
@@ -60,12 +64,24 @@ def read(path: str, relative: str, stage: str, *, signed: bool = False) -> Item:
         instance = Instance.load(path, origin=origin(stage, path))
         if instance.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
             return Item(path, relative, signature=signature)
-        instance.verify()
     except NotDicom:
         return Item(path, relative, signature=signature)
     except (DatasetError, OSError) as error:
         return Item(path, relative, error=error, signature=signature)
-    return Item(path, relative, instance, signature=signature)
+    return verified(instance, path, relative)._replace(signature=signature)
+
+
+def verified(instance: Instance, path: str, relative: str) -> Item:
+    """The item of an instance, or of the error when it does not hold all it says (see `Instance.verify`)."""
+    uid, size = instance.sop_instance_uid, instance.size
+    try:
+        instance.verify()
+    except Incomplete as error:
+        text = f"truncated: {error}; get a complete copy from where it came"
+        return Item(path, relative, error=DatasetError(text), sop_instance_uid=uid, size=size)
+    except (DatasetError, OSError) as error:
+        return Item(path, relative, error=error, sop_instance_uid=uid, size=size)
+    return Item(path, relative, instance, sop_instance_uid=uid, size=size)
 
 
 def read_all(found: Iterator[Found], stage: str, *, signed: bool = False) -> Iterator[Item]:

@@ -50,7 +50,7 @@ class Synthetic(Source, frozen=True):
             raise ConfigError(str(error), key="size") from None
         try:
             self._made()
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise ConfigError(str(error)) from None
 
     def _made(self) -> Iterator[Instance]:
