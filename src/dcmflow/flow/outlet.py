@@ -34,7 +34,8 @@ class Fanout:
             except WouldBlock:
                 await channel.send(delivery)
         elif self.channels:
-            for channel, copy in self._spread(self._copies(delivery)):
+            full = self._spread(self._copies(delivery))  # held here: cancelled, what was not sent is not lost
+            for channel, copy in full:
                 await channel.send(copy)
         else:
             delivery.refuse(Status.PROCESSING_FAILURE, "", "there is no stage to take it")
