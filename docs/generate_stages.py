@@ -19,6 +19,12 @@ Every stage there is, with the smallest pipeline file that uses it. The same tex
 
 This page is made by `python docs/generate_stages.py` from the classes themselves.
 """
+NOTES = {
+    "source": (
+        "At a source `workers`, `inbox` and `retry` mean nothing: nothing comes to it. `on-error` is about what it comes\n"
+        "across and cannot emit, such as a truncated file: `refuse`, `skip` and `stop` apply, a sink cannot be given it.\n"
+    )
+}
 TITLES = {"source": "Sources", "filter": "Filters", "router": "Routers", "sink": "Sinks"}
 
 
@@ -32,6 +38,7 @@ def page() -> str:
         blocks += [
             f"### Fields of every {kind}\n",
             fields([f for f in of_kind[0].fields if f.common], of_kind[0]),
+            *([NOTES[kind]] if kind in NOTES else []),
         ]
     return "\n".join(blocks)
 

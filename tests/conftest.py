@@ -6,6 +6,7 @@ import functools
 import inspect
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import warnings
@@ -29,6 +30,10 @@ settings.register_profile("fuzz", _RELAXED, max_examples=int(os.environ.get("DCM
 
 def pytest_configure() -> None:
     """Hypothesis tries DCMFLOW_FUZZ_EXAMPLES examples, else 60; in CI the same ones each time."""
+    if (
+        signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    ):  # as in the background of a script; commands inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     fuzz, ci = os.environ.get("DCMFLOW_FUZZ_EXAMPLES"), os.environ.get("CI")
     settings.load_profile("fuzz" if fuzz else "ci" if ci else "default")
 

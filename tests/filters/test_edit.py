@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -12,6 +13,9 @@ import pytest
 from pydicom.dataset import Dataset
 
 from dcmflow import ConfigError, Instance, filters
+from dcmflow.dicom.payload import MemoryPayload
+from dcmflow.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN as EXPLICIT
+from dcmflow.dicom.uids import UidMap
 from dcmflow.filters.edit import shift_date
 from dcmflow.flow.context import Context
 from dcmflow.testing import instance as make
@@ -110,6 +114,27 @@ async def test_a_private_sop_class_stays() -> None:
     assert (await edited(private, remap_uids="k")).sop_class_uid == "1.3.12.2.1107.5.9.1"
 
 
+async def test_uids_against_the_rules_identify_all_the_same() -> None:
+    data = struct.pack("<HH2sH", 0x0008, 0x0018, b"UI", 10) + b" 1.2.03.4 "
+    data += struct.pack("<HH2sH", 0x0008, 0x0058, b"UI", 14) + b"1.2.3 \\1.02.3\0"
+    after = await edited(Instance("1.2", "1.2.03.4", EXPLICIT, MemoryPayload(data)), remap_uids="k")
+    remap = UidMap("k")
+    assert after.sop_instance_uid == remap("1.2.03.4") != "1.2.03.4"
+    assert after.header["FailedSOPInstanceUIDList"] == (remap("1.2.3"), remap("1.02.3"))
+
+
+async def test_a_uid_that_only_the_file_meta_information_has_is_replaced_too() -> None:
+    data = struct.pack("<HH2sH", 0x0008, 0x0060, b"CS", 2) + b"CT"
+    after = await edited(Instance("1.2", "1.3.4", EXPLICIT, MemoryPayload(data)), remap_uids="k")
+    assert after.sop_instance_uid == after.header["SOPInstanceUID"] == UidMap("k")("1.3.4")
+
+
+async def test_what_is_removed_is_not_left_blank() -> None:
+    after = await edited(patient(), remove=["(0010,0010)"], blank=["PatientName", "PatientID"])
+    assert "PatientName" not in after.header
+    assert after.header["PatientID"] == ""
+
+
 async def test_dates_are_shifted_at_every_depth() -> None:
     ds = (await edited(patient(), shift_days=-10)).read()
     assert ds.StudyDate == "20191231"
@@ -164,6 +189,9 @@ def test_what_cannot_be_right_is_said_at_once(fields: dict[str, Any], key: str, 
         ("202002", 1, None),
         ("20201399", 1, None),
         ("99991231", 1, None),
+        ("20200101-20200228", 2, "20200103-20200301"),
+        ("-2020.02.28", 2, "-20200301"),
+        ("20200101120000-0500-20200228", 2, "20200103120000-0500-20200301"),
         ("00010101", 1, "00010102"),
         ("20200101120000.5-0500", -1, "20191231120000.5-0500"),
     ],

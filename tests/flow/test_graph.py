@@ -112,6 +112,7 @@ def test_what_cannot_be_joined(make: Any, text: str) -> None:
             "branch 'right' of router 'r' leads nowhere",
         ),
         ((a("a") | Deny(on_error="bda"), z("bad")), "did you mean 'bad'"),
+        ((Numbers(1, name="a", on_error="z") | z("z"),), "what a source cannot read is no instance"),
         ((a("a") | Deny(on_error="a"),), "on-error of sink 'test-deny-1' is 'a'"),
     ],
 )

@@ -17,7 +17,7 @@ import corpus
 from dcmflow import ConfigError, DcmflowError, Limits, Pipeline, Refused, Retry, StageError, sinks, sources
 from dcmflow.dicom.instance import Instance
 from dcmflow.flow.context import Context
-from dcmflow.flow.events import Event, Warned
+from dcmflow.flow.events import Event, VersionKept, Warned
 from dcmflow.sinks import commit, placing, writing
 from dcmflow.testing import instance, synthesize
 from stage_runs import dead_process, files_in, put, remount, run, until
@@ -132,13 +132,14 @@ def two_versions() -> tuple[Instance, Instance]:
     return one, one.with_elements({"PatientID": "two"})
 
 
-async def test_skip_keeps_the_first_and_says_so_once(tmp_path: Path) -> None:
+async def test_skip_keeps_the_first_and_says_so_each_time(tmp_path: Path) -> None:
     one, two = two_versions()
     write = Written(path=str(tmp_path), layout=BY_UID)
     await write(one, two, two)
     assert Instance.load(tmp_path / "2.25.7.dcm").header["PatientID"] == "one"
-    (warning,) = write.warnings
-    assert "2.25.7" in warning
+    kept = [event for event in write.events if isinstance(event, VersionKept)]
+    assert [event.sop_instance_uid for event in kept] == ["2.25.7", "2.25.7"]
+    assert str(tmp_path / "2.25.7.dcm") in kept[0].reason
 
 
 async def test_only_copy_of_a_version_that_was_passed_over_stays(tmp_path: Path) -> None:
@@ -147,7 +148,8 @@ async def test_only_copy_of_a_version_that_was_passed_over_stays(tmp_path: Path)
     put(tmp_path / "in", "2.dcm", two)
     source = sources.Directory(tmp_path / "in", after="delete")
     ran = await run(source | sinks.Directory(tmp_path / "out", layout=BY_UID, workers=1))
-    assert (ran.totals.accepted, len(ran.warned)) == (2, 1)
+    (kept,) = (event for event in ran.events if isinstance(event, VersionKept))
+    assert (ran.totals.accepted, kept.path) == (2, str(tmp_path / "in" / "2.dcm"))
     assert files_in(tmp_path) == ["in/2.dcm", "out/2.25.7.dcm"]
 
 

@@ -24,7 +24,6 @@ def check(
 
     wanted = chosen(format, ("text", "json"), terminal="text", pipe="text")
     pipeline = load_pipeline(file)
-    pipeline.check()
     promises, doubts = pipeline.promises(), warnings(pipeline)
     if wanted == "json":
         print_json({"pipeline": pipeline.name, "promises": promises, "warnings": doubts})

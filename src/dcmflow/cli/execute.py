@@ -19,7 +19,7 @@ from dcmflow.cli.common import DONE, INTERRUPTED, SOME_FAILED, Usage, notice, sa
 from dcmflow.cli.failure import printable
 from dcmflow.cli.logs import start_logging
 from dcmflow.errors import ConfigError
-from dcmflow.flow.events import Observer
+from dcmflow.flow.events import InstanceDiverted, Observer
 from dcmflow.observe.progress import Progress
 from dcmflow.observe.report import Refusals, ReportFile, write_report
 from dcmflow.observe.table import summary
@@ -148,13 +148,18 @@ class Execution:
         pipeline = statistics.pipeline
         if pipeline.refused:
             say(f"dcmflow: {pipeline.refused} of {pipeline.emitted} instances were refused")
+        if self.refusals.kept:
+            say(f"dcmflow: {self.refusals.kept} were not stored: another version of them was there and stays")
         if not self._live and not self._options.quiet:
             return  # each was a line of the log
         for event in self.refusals.first:
             uid = event.sop_instance_uid or "an object"
             path = f" ({event.path})" if event.path else ""
-            effort = "" if event.required else ", best effort"
-            text = f"refused: {uid}{path} at {event.stage}: {event.status}{effort}: {event.reason}"
+            if isinstance(event, InstanceDiverted):
+                what = f"to {event.to}"
+            else:
+                what = "refused" if event.required else "refused, best effort"
+            text = f"{what}: {uid}{path} at {event.stage}: {event.status}: {event.reason}"
             say(printable(text, lines=False))
         more = self.refusals.count - len(self.refusals.first)
         if more:
@@ -169,6 +174,11 @@ class Execution:
             return DONE
         pipeline = self._running.statistics().pipeline
         return SOME_FAILED if pipeline.refused or pipeline.unsettled else DONE
+
+
+def end_quietly() -> None:
+    """Until a pipeline runs, SIGTERM ends the command: nothing has moved yet."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(DONE))
 
 
 def execute(
@@ -186,7 +196,6 @@ def execute(
         ConfigError, GraphError, StageError: what ended it, or kept it from starting.
     """
     options = backend_options(backend)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(DONE))  # nothing has moved yet
     pipeline.check()
     report_file = ReportFile(report) if report is not None else None
     execution = Execution(pipeline, grace=grace, report=report_file, format=format, total=total)

@@ -29,7 +29,7 @@ def complain(error: Exception, *, debug: bool) -> int:
 
 def describe(error: Exception) -> tuple[str, int]:
     """What to say about an error, and the exit code."""
-    text = "; ".join([str(error) or type(error).__name__, *getattr(error, "__notes__", [])])
+    text = "\n".join([str(error) or type(error).__name__, *getattr(error, "__notes__", [])])
     if _is_parse_error(error):
         return f"{text.strip()} (see {_help_command(error)})", WRONG
     if isinstance(error, Usage | ConfigError | GraphError):

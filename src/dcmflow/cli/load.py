@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from dcmflow.cli.common import Usage, options
+from dcmflow.errors import ConfigError
 from dcmflow.units import parse_duration
 
 if TYPE_CHECKING:
@@ -24,7 +25,12 @@ def load_pipeline(file: str | os.PathLike[str]) -> Pipeline:
     """The pipeline of a file, which may use what the settings know by name. Raises ConfigError."""
     from dcmflow.config.pipeline_file import load
 
-    return load(file, settings=load_settings())
+    pipeline = load(file, settings=load_settings())
+    try:
+        pipeline.check()
+    except ConfigError as error:
+        raise error.at(file=os.fspath(file)) from None
+    return pipeline
 
 
 def seconds(text: str, option: str) -> float:

@@ -35,11 +35,12 @@ def run(
 
     The first SIGINT or SIGTERM drains: sources take on nothing more, and what is under way settles. The second cancels.
     """
-    from dcmflow.cli.execute import execute
+    from dcmflow.cli.execute import end_quietly, execute
     from dcmflow.cli.load import load_pipeline, seconds
 
     wanted = chosen(format, ("text", "json"), terminal="text", pipe="text")
     patience = seconds(grace, "--grace")
+    end_quietly()
     pipeline = load_pipeline(file)
     return execute(
         pipeline, backend=backend, grace=patience, report=report, format=wanted, total=expected(pipeline)

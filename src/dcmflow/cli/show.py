@@ -30,7 +30,6 @@ def show(
 
     wanted = chosen(format, FORMATS, terminal="tree")
     pipeline = load_pipeline(file)
-    pipeline.check()
     if wanted == "json":
         print_json(draw.as_json(pipeline))
     elif wanted == "toml":

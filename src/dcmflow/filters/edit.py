@@ -19,6 +19,7 @@ Key = Annotated[
     str,
     Meta(description='Keyword, tag `(0010,0010)`, private `("CREATOR",0019,10)` or path `Seq[0].Keyword`.'),
 ]
+_DATES = re.compile(r"(?:(?<=-)|^)(?:\d{8}|\d{4}\.\d\d\.\d\d)", re.ASCII)
 Change = Callable[[int, str, str], str | None]
 
 
@@ -37,7 +38,8 @@ class Edit(Filter, frozen=True):
     remap_uids: Annotated[
         bool | str,
         Meta(
-            description="A secret key: every UID of the data becomes another one, the same for the same key. false: UIDs stay."
+            description="A secret key: every UID of the data becomes another one, the same for the same key. false: UIDs stay.",
+            extra={"secret": True},
         ),
     ] = False
     shift_days: Annotated[
@@ -53,6 +55,9 @@ class Edit(Filter, frozen=True):
         _check_keys("set", self.set)
         _check_keys("remove", self.remove)
         _check_keys("blank", self.blank)
+        gone = {*self.remove, *self.blank, *(key for key, value in self.set.items() if value in ("", None))}
+        for key in gone & {"SOPInstanceUID", "SOPClassUID"}:
+            raise ConfigError(f"an instance cannot do without its {key}; give it another value", key="set")
         for key, value in self.set.items():
             leaf = re.sub(r"^.*\]\.", "", key)  # which items there are only the instance knows
             try:
@@ -67,11 +72,13 @@ class Edit(Filter, frozen=True):
 
 class _Actor:
     def __init__(self, stage: Edit) -> None:
+        from dcmflow.dicom import tags
         from dcmflow.dicom.uids import UidMap, keeps_uid
 
         self._set = _values(stage.set)
         self._remove = tuple(stage.remove)
-        self._blank = tuple(stage.blank)
+        removed = {tags.parse(key)[:2] for key in stage.remove}
+        self._blank = tuple(key for key in stage.blank if tags.parse(key)[:2] not in removed)
         self._only_existing = stage.only_existing
         self._map = UidMap(stage.remap_uids) if isinstance(stage.remap_uids, str) else None
         self._keeps_uid = keeps_uid
@@ -80,6 +87,8 @@ class _Actor:
     async def process(self, instance: Instance) -> Instance:
         if self._map is not None:
             instance = instance.with_values(("UI",), self._remapped)
+            if "SOPInstanceUID" not in instance.header:  # only the File Meta Information had one
+                instance = instance.with_elements({"SOPInstanceUID": self._map(instance.sop_instance_uid)})
         if self._shift:
             instance = instance.with_values(("DA", "DT"), self._shifted)
         header = instance.header
@@ -106,15 +115,17 @@ def shift_date(value: str, by: timedelta) -> str | None:
     >>> shift_date("20190301", timedelta(days=-1)), shift_date("20190301120000+0100", timedelta(days=1))
     ('20190228', '20190302120000+0100')
     """
-    match = re.match(r"\d{8}|\d{4}\.\d\d\.\d\d", value.strip())
-    if match is None:
-        return None
-    digits = match[0].replace(".", "")
+
+    def moved(match: re.Match[str]) -> str:
+        digits = match[0].replace(".", "")
+        day = date(int(digits[:4]), int(digits[4:6]), int(digits[6:])) + by
+        return f"{day.year:04d}{day.month:02d}{day.day:02d}"
+
     try:
-        moved = date(int(digits[:4]), int(digits[4:6]), int(digits[6:])) + by
+        shifted, count = _DATES.subn(moved, value.strip())
     except (ValueError, OverflowError):
         return None
-    return f"{moved:%Y%m%d}".zfill(8) + value.strip()[match.end() :]
+    return shifted if count else None
 
 
 def _check_keys(field: str, keys: Any) -> None:

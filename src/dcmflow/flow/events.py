@@ -119,6 +119,17 @@ class InstanceDiverted(Event, frozen=True, kw_only=True):
     path: str | None = None
 
 
+class VersionKept(Event, frozen=True, kw_only=True):
+    """A sink has another version of this SOP Instance and keeps that one: accepted, but not stored."""
+
+    level = "warning"
+
+    stage: str
+    sop_instance_uid: str
+    reason: str
+    path: str | None = None
+
+
 class RetryScheduled(Event, frozen=True, kw_only=True):
     """A transient error; the same instance will be tried again."""
 

@@ -246,6 +246,11 @@ class Graph:
             raise GraphError(f"source {name!r} takes nothing in, so it cannot come from {origins[0]!r}")
         if not isinstance(stage, Source) and not origins and name not in diverted_to:
             raise GraphError(f"{stage.kind} {name!r} gets nothing: say what it takes from")
+        if isinstance(stage, Source) and stage.on_error not in ON_ERROR_WORDS:
+            raise GraphError(
+                f"on-error of source {name!r} is {stage.on_error!r}: what a source cannot read is no instance that"
+                " another stage could take; it is refuse, skip or stop"
+            )
         if stage.on_error not in ON_ERROR_WORDS and not isinstance(self.stages.get(stage.on_error), Sink):
             sinks = [key for key, value in self.stages.items() if isinstance(value, Sink)]
             raise GraphError(

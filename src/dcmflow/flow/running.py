@@ -108,6 +108,10 @@ class Running:
 
         Raises GraphError when that stage takes none, Draining when the pipeline is draining.
         """
+        if not isinstance(instance, Instance):
+            raise TypeError(
+                f"an Instance is sent, not a {type(instance).__name__}: see Instance.from_dataset"
+            )
         receipt = await self._actor(inlet, "send", "an inlet").send(instance)
         assert isinstance(receipt, Receipt)
         return receipt

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dcmflow.errors import ConfigError
-from dcmflow.flow.events import Event, InstanceRefused
+from dcmflow.flow.events import Event, InstanceDiverted, InstanceRefused, VersionKept
 
 VERSION = 1
 PIPELINE_KEYS = ("emitted", "accepted", "dropped", "refused", "unsettled", "not_dicom", "seconds", "bytes")
@@ -24,21 +24,25 @@ class Refusals:
     """An observer that keeps the refusals of a run, the first ones at hand and all of them in a temporary file.
 
     Attributes:
-        count: how many there were.
+        count: how many there were, diverted ones included.
+        kept: how many instances were not stored because a sink keeps another version of them.
         first: the first ten.
         lost: how many could not be kept, because the temporary folder is full.
     """
 
     def __init__(self, *, spool: bool, keep: int = 10) -> None:
         self.count = 0
+        self.kept = 0
         self.lost = 0
-        self.first: list[InstanceRefused] = []
+        self.first: list[InstanceRefused | InstanceDiverted] = []
         self._keep = keep
         self._end = 0
         self._file = tempfile.TemporaryFile("w+b", buffering=0, prefix="dcmflow-") if spool else None  # noqa: SIM115
 
     def __call__(self, event: Event) -> None:
-        if not isinstance(event, InstanceRefused):
+        if isinstance(event, VersionKept):
+            self.kept += 1
+        if not isinstance(event, (InstanceRefused, InstanceDiverted)):
             return
         self.count += 1
         if len(self.first) < self._keep:
@@ -72,8 +76,12 @@ class Refusals:
             self._file.close()
 
 
-def entry(event: InstanceRefused) -> dict[str, Any]:
-    """One refusal in a report; `required` only where it is false, for a sink that is best effort."""
+def entry(event: InstanceRefused | InstanceDiverted) -> dict[str, Any]:
+    """One refusal in a report.
+
+    Beside the five facts `required` only where it is false, for a sink that is best effort, and `to` only where the
+    instance went to another sink instead, which then answers for it.
+    """
     found: dict[str, Any] = {
         "stage": event.stage,
         "sop_instance_uid": event.sop_instance_uid,
@@ -81,6 +89,8 @@ def entry(event: InstanceRefused) -> dict[str, Any]:
         "reason": event.reason,
         "path": event.path,
     }
+    if isinstance(event, InstanceDiverted):
+        return {**found, "to": event.to}
     return found if event.required else {**found, "required": False}
 
 

@@ -17,6 +17,7 @@ from dcmflow.dicom.instance import Instance
 from dcmflow.dicom.layout import Layout
 from dcmflow.errors import ConfigError
 from dcmflow.flow.context import Context
+from dcmflow.flow.events import VersionKept
 from dcmflow.flow.paths import settle_path
 from dcmflow.flow.stage import Sink
 from dcmflow.sinks import writing
@@ -111,7 +112,6 @@ class _Actor:
         self._path = Layout(stage.layout).path
         self._busy: dict[str, anyio.Event] = {}
         self._swept: OrderedDict[str, None] = OrderedDict({root: None})
-        self._warned: OrderedDict[str, None] = OrderedDict()
 
     async def write(self, instance: Instance) -> bool | None:
         stage = self._stage
@@ -132,7 +132,16 @@ class _Actor:
             self._busy.pop(target).set()
         if placement.error is not None:
             raise placement.error
-        if placement.warning and _first(self._warned, target):
+        if placement.warning and placement.passed_over:
+            self._context.report(
+                VersionKept(
+                    stage=self._context.stage,
+                    sop_instance_uid=instance.sop_instance_uid,
+                    reason=placement.warning,
+                    path=instance.origin.path,
+                )
+            )
+        elif placement.warning:
             self._context.warn(placement.warning, target)
         return False if placement.passed_over else None
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -22,6 +23,7 @@ from dcmflow.sources.aftermath import Aftermath
 from dcmflow.sources.globs import Globs
 from dcmflow.sources.places import Place, open_place
 from dcmflow.sources.reading import Item
+from dcmflow.sources.watching import NO_WATCHFILES
 
 MOVE: Final = "move:"
 COUNT: Final = 16  # files that are read in one go, in a thread, ahead of their turn
@@ -52,7 +54,6 @@ class Directory(Source, frozen=True):
     after: Annotated[
         str,
         Meta(
-            pattern="^(keep|delete|move:.+)$",
             description="What becomes of a file that every sink has accepted: keep, delete, or move:FOLDER.",
         ),
     ] = "keep"
@@ -66,6 +67,10 @@ class Directory(Source, frozen=True):
                 Globs(patterns)
             except ValueError as error:
                 raise ConfigError(str(error), key=key) from None
+
+    def check(self, context: Context) -> None:
+        if self.watch and find_spec("watchfiles") is None:
+            raise ConfigError(NO_WATCHFILES, key="watch")
 
     @property
     def target(self) -> str:

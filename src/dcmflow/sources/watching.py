@@ -27,6 +27,9 @@ TICK: Final = 200  # milliseconds
 REMEMBERED: Final = 100_000  # files that are known to have been taken
 
 
+NO_WATCHFILES = "watching a folder needs the package watchfiles: pip install 'dcmflow[watch]'"
+
+
 class _Pending:
     """A file that may not be complete: its signature, since when it is the same, and when to look next."""
 
@@ -55,9 +58,7 @@ class Watcher:
         try:
             import watchfiles
         except ImportError:
-            raise ConfigError(
-                "watching a folder needs the package watchfiles: install dcmflow[watch]", key="watch"
-            ) from None
+            raise ConfigError(NO_WATCHFILES, key="watch") from None
         self.stop = Event()
         self._root, self._globs, self._stage, self._recursive = root, globs, stage, recursive
         self._skip = skip
