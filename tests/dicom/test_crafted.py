@@ -311,5 +311,5 @@ def test_a_file_is_walked_without_being_mapped(
     assert edited.sop_instance_uid == "1.2.3.1"
     assert edited.header["PatientID"] == "7"
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(DatasetError, match="3 bytes past|4 bytes past"):
+    with pytest.raises(DatasetError, match="4 bytes past"):
         Instance.load(path, memory_limit=0).verify()

@@ -25,7 +25,7 @@ def inflate(payload: Payload) -> Iterator[bytes]:
     """
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        for block in payload.blocks():
+        for block in _slices(payload):
             data = stream.decompress(block, _STEP)
             while True:
                 if data:
@@ -38,6 +38,13 @@ def inflate(payload: Payload) -> Iterator[bytes]:
     except zlib.error as error:
         raise DatasetError(f"the deflated data set does not inflate: {error}") from error
     raise Incomplete("the deflated data set ends early")
+
+
+def _slices(payload: Payload) -> Iterator[Buffer]:
+    """Short blocks, since what is left of a block is copied at each step."""
+    for block in payload.blocks():
+        for start in range(0, len(block), _HEAD):
+            yield memoryview(block)[start : start + _HEAD]
 
 
 def inflated(payload: Payload) -> bytes:

@@ -40,8 +40,11 @@ __all__ = [
     "EXPLICIT",
     "EXPLICIT_BIG",
     "IMPLICIT",
+    "ITEM_END",
     "LONG_VRS",
     "MAX_DEPTH",
+    "MAX_REPEATS",
+    "MOST",
     "SHORT_NAMES",
     "UNDEFINED",
     "Buffer",
@@ -61,7 +64,11 @@ __all__ = [
 UNDEFINED: Final = 0xFFFFFFFF
 MAX_DEPTH: Final = 100  # of nested sequences; real ones stay below ten
 
-_MAX_REPEATS: Final = 10_000
+MAX_REPEATS: Final = 10_000
+MOST: Final = (
+    1_000_000  # elements of a data set (the standard defines some five thousand), items of a sequence
+)
+_STRETCH: Final = 4 * 1024 * 1024  # bytes between two looks at their number
 
 ITEM: Final = 0xE000FFFE
 ITEM_END: Final = 0xE00DFFFE
@@ -107,50 +114,62 @@ def scan(
     if encoding is EXPLICIT:
         head, short = encoding.head, SHORT
         while position <= last:
-            raw, vr, length = head(buffer, position)
-            if vr in short:
-                if raw not in index:
-                    index[raw] = position
-                elif index[raw] != position:
+            edge = last if last - position < _STRETCH else position + _STRETCH
+            while position <= edge:
+                raw, vr, length = head(buffer, position)
+                if vr in short:
+                    if raw not in index:
+                        index[raw] = position
+                    elif index[raw] != position:
+                        _repeated(repeats, raw, position)
+                    if raw == stop:
+                        return position
+                    position += length + 8
+                    continue
+                if raw == ITEM_END or (raw == 0 and _only_zeros(buffer, position, end)):
+                    return position
+                if index.setdefault(raw, position) != position:
                     _repeated(repeats, raw, position)
                 if raw == stop:
                     return position
-                position += length + 8
-                continue
-            if raw == ITEM_END or (raw == 0 and _only_zeros(buffer, position, end)):
-                return position
-            if index.setdefault(raw, position) != position:
-                _repeated(repeats, raw, position)
-            if raw == stop:
-                return position
-            if vr in LONG and position <= last - 4:
-                (length,) = encoding.long(buffer, position + 8)
-                if length != UNDEFINED:
-                    position += length + 12
-                    continue
-            position = _after(buffer, position, end, encoding)
+                if vr in LONG and position <= last - 4:
+                    (length,) = encoding.long(buffer, position + 8)
+                    if length != UNDEFINED:
+                        position += length + 12
+                        continue
+                position = _after(buffer, position, end, encoding)
+            _limit(len(index), "the data set", "elements")
         return position
     pair, implicit = encoding.pair, not encoding.explicit
     while position <= last:
-        raw, length = pair(buffer, position)
-        if raw == ITEM_END or (raw == 0 and _only_zeros(buffer, position, end)):
-            return position
-        if raw not in index:
-            index[raw] = position
-        elif index[raw] != position:
-            _repeated(repeats, raw, position)
-        if raw == stop:
-            return position
-        if implicit and length != UNDEFINED:
-            position += length + 8
-        else:
-            position = _after(buffer, position, end, encoding)
+        edge = last if last - position < _STRETCH else position + _STRETCH
+        while position <= edge:
+            raw, length = pair(buffer, position)
+            if raw == ITEM_END or (raw == 0 and _only_zeros(buffer, position, end)):
+                return position
+            if raw not in index:
+                index[raw] = position
+            elif index[raw] != position:
+                _repeated(repeats, raw, position)
+            if raw == stop:
+                return position
+            if implicit and length != UNDEFINED:
+                position += length + 8
+            else:
+                position = _after(buffer, position, end, encoding)
+        _limit(len(index), "the data set", "elements")
     return position
+
+
+def _limit(count: int, where: str, what: str) -> None:
+    """Millions of elements or items of eight bytes are made to fill memory."""
+    if count > MOST:
+        raise DatasetError(f"{where} has more than {MOST} {what}")
 
 
 def _repeated(repeats: list[tuple[int, int]], raw: int, position: int) -> None:
     repeats.append((raw, position))
-    if len(repeats) > _MAX_REPEATS:
+    if len(repeats) > MAX_REPEATS:
         raise DatasetError(f"the same elements again and again, {_shown(raw)} for one")
 
 
@@ -327,10 +346,13 @@ def walk(buffer: Buffer, position: int, end: int, encoding: Encoding) -> Iterato
     Raises:
         Incomplete, DatasetError: as `element_at`.
     """
+    count = 0
     while position + 8 <= end:
         raw = encoding.pair(buffer, position)[0]
         if raw == ITEM_END or (raw == 0 and _only_zeros(buffer, position, end)):
             return
+        count += 1
+        _limit(count, "the data set", "elements")
         element = element_at(buffer, position, end, encoding)
         yield element
         position = element.end
@@ -355,7 +377,10 @@ def items(buffer: Buffer, element: Element, encoding: Encoding) -> Iterator[Item
     """
     position, end = element.value, element.end
     outer = encoding
+    count = 0
     while position + 8 <= end:
+        count += 1
+        _limit(count, "the sequence", "items")
         raw, length = outer.pair(buffer, position)
         if raw == SEQUENCE_END:
             return

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from struct import pack
+from collections.abc import Iterable, Iterator
+from struct import pack, unpack
 
 from dcmflow.dicom.elements import LONG_VRS, UNDEFINED, Element, Encoding
 from dcmflow.dicom.header import Header
@@ -42,6 +43,36 @@ def encoded_sequence(header: Header, element: Element, content: bytes) -> bytes:
     if vr:
         head += pack("2sH", vr.encode(), 0)
     return b"".join((head, pack(f"{order}I", UNDEFINED), content, pack(f"{order}HHI", 0xFFFE, 0xE0DD, 0)))
+
+
+def group_lengths(
+    header: Header, changes: Iterable[tuple[int, int, int, bytes]]
+) -> Iterator[tuple[int, int, int, bytes]]:
+    """The group lengths (gggg,0000) that are there and not right any more after these changes (PS3.5 7.2).
+
+    Args:
+        header: of the data set, walked to its end.
+        changes: start, tag, end and new bytes of an element; those given back have the same form.
+    """
+    growth: dict[int, int] = {}
+    for start, tag, end, data in changes:
+        if tag & 0xFFFF:
+            growth[tag >> 16] = growth.get(tag >> 16, 0) + len(data) - (end - start)
+        else:
+            growth[tag >> 16] = -UNDEFINED  # set or removed itself
+    for group, grown in growth.items():
+        if not grown or not header.find(group):
+            continue
+        element, value = header.located(group << 16)
+        if element.length != 4:
+            continue
+        order = header.encoding.order
+        length = unpack(f"{order}I", value)[0] + grown
+        if length < 0:
+            continue
+        encoding = header.encoding if element.vr else implicit(header.encoding)
+        new = encoded_element(encoding, element.tag, element.vr, pack(f"{order}I", min(length, UNDEFINED)))
+        yield element.start, element.tag, element.end, new
 
 
 def implicit(encoding: Encoding) -> Encoding:

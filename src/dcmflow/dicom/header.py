@@ -285,8 +285,7 @@ class Header(Walker, Mapping[str | int, Any]):
             elif "\\" not in text and vr != "PN":
                 return text.rstrip(" \0")
         elif vr in values.PLAIN_VRS:
-            text = str(data, "latin-1").rstrip(" \0")
-            return tuple(text.split("\\")) if "\\" in text else text
+            return values.plain(vr, str(data, "latin-1"))
         try:
             value = values.decode(vr, bytes(data), codecs, (self._encoding or self._expected).order)
         except DatasetError as error:

@@ -178,7 +178,7 @@ class Instance:
         set: Mapping[Any, Any] = _NOTHING,
         remove: Iterable[str | int] = (),
     ) -> Instance:
-        """An instance with some elements set and others removed; everything else keeps its bytes.
+        """An instance with some elements set and others removed; everything else keeps its bytes, but group lengths follow.
 
         Args:
             set: values by keyword, tag, private tag or path (see `dcmflow.dicom.tags`); what a value may be is said in
@@ -214,7 +214,8 @@ class Instance:
 
         Args:
             vrs: VRs whose values are ASCII: UI, DA, DT, TM, AE, AS, CS, DS, IS.
-            change: gets tag, VR and each single value as written; returns the new one, or None to keep it.
+            change: gets tag, VR and each single value without blanks around it; returns the new one, or None to keep it as it
+                is written.
 
         Raises:
             DatasetError: the bytes are broken, or a new value does not fit its VR.

@@ -7,11 +7,14 @@ from typing import Final, NamedTuple
 
 from dcmflow.dicom import values
 from dcmflow.dicom.elements import Element, items, walk
+from dcmflow.dicom.encoding import NAMES
 from dcmflow.dicom.header import Header
 from dcmflow.dicom.keys import Selection, Step, Trail, path_of
+from dcmflow.dicom.payload import FilePayload
 from dcmflow.errors import DatasetError
 
 _EVERYTHING: Final = Selection()
+_KNOWN: Final = frozenset(NAMES.values())
 
 
 class Node(NamedTuple):
@@ -119,10 +122,13 @@ class Walk:
         Args:
             found: the listing of this header, where it was made before.
         """
+        source = header.source
+        mapped = source.segments() if isinstance(source, FilePayload) else ()  # it stays so meanwhile
         found = found or listing(header)
         yield from self._nodes(header, found, (), 0, included=False)
         if found.problem is not None:
             self.problems.append(str(found.problem))
+        del mapped
 
     def _nodes(
         self, header: Header, found: Listing, way: Trail, base: int, *, included: bool
@@ -135,6 +141,8 @@ class Walk:
             wanted = included or selection.wants(trail)
             try:
                 vr = header.vr_of(element)
+                if vr not in _KNOWN:
+                    vr = "UN"  # one of the future, or a wrong one
                 if vr == "SQ":
                     node = self._sequence(header, element, trail, base, wanted=wanted)
                 else:

@@ -103,6 +103,8 @@ def split(data: Buffer) -> Meta:
     if data[128:132] == b"DICM":
         return _meta(data, 132)
     if data[:4] == b"DICM":
+        if data[4:6] != b"\2\0":
+            _recognise(memoryview(data)[4:])  # or a text that begins with these letters
         return _meta(data, 4)
     if (
         len(data) > 8
@@ -185,7 +187,9 @@ def _convincing(data: Buffer, index: dict[int, int], seen: list[int], encoding: 
         except DatasetError:
             return False
         return _UID.fullmatch(bytes(data[element.value : element.end])) is not None
-    return len(seen) >= 3 and all(dictionary_vr(tag) for tag in seen[:10] if not tag & 0x10000)
+    # private elements and group lengths could be anything
+    telling = [tag for tag in seen[:10] if not tag & 0x10000 and tag & 0xFFFF]
+    return len(telling) >= 3 and all(map(dictionary_vr, telling))
 
 
 def guess_encoding(data: Buffer) -> Encoding | None:

@@ -25,6 +25,7 @@ from dcmflow.errors import DatasetError
 KEEP: Final = 32 * 1024  # an untouched stretch of at least this many bytes stays a slice of its own
 LEAD: Final = 32 * 1024  # of a file, kept in memory for header lookups
 BLOCK: Final = 1024 * 1024
+WINDOWS: Final = (64 * 1024, 4 * BLOCK)  # of a file, read to look for elements before it is mapped
 
 Replacement = tuple[int, int, bytes]  # start, end, what stands there instead
 
@@ -258,7 +259,11 @@ class FilePayload:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def pieces(self, position: int = 0) -> Iterator[Piece]:
-        """Contiguous runs from the one that holds `position` on: first a short one in memory, then the mapped rest."""
+        """Contiguous runs from the one that holds `position` on: short ones that are read, then the mapped rest.
+
+        Reading comes first because a mapped file that somebody else cuts off ends the whole process (SIGBUS). Where a run that
+        is not whole was enough to get on, ask again for where that is.
+        """
         first = max(0, bisect_right(self._bases, position) - 1)
         if first == 0 and position < len(self._lead):
             whole = len(self._lead) == _length(self._parts[0])
@@ -266,13 +271,27 @@ class FilePayload:
             first += whole
         for number in range(first, len(self._parts)):
             part = self._parts[number]
-            data = part if isinstance(part, bytes) else self._map()[part.offset : part.offset + part.length]
-            yield Piece(data, self._bases[number], True)
+            base = self._bases[number]
+            if isinstance(part, bytes):
+                yield Piece(part, base, True)
+                continue
+            begin = min(max(0, position - base), part.length)
+            rest = part.length - begin
+            for size in WINDOWS:
+                start = base + begin
+                yield Piece(self.read(start, start + min(size, rest)), start, size >= rest)
+                if size >= rest:
+                    break
+            else:
+                yield Piece(self._map()[part.offset : part.offset + part.length], base, True)
 
     def read(self, start: int, end: int) -> Buffer:
         """A copy of a stretch."""
         if end <= len(self._lead):
             return self._lead[start:end]
+        if self._mapping is not None and self._mapping() is not None:  # then opening it again is the slow way
+            mapped = MemoryPayload(*self.segments())
+            return bytes(mapped.read(start, end))
         result: list[bytes] = []
         descriptor = self._open()
         try:
@@ -289,7 +308,12 @@ class FilePayload:
         return result[0] if len(result) == 1 else b"".join(result)
 
     def spliced(self, replacements: Sequence[Replacement]) -> FilePayload:
-        """As `MemoryPayload.spliced`: long untouched stretches stay regions of the file."""
+        """As `MemoryPayload.spliced`: long untouched stretches stay regions of the file.
+
+        Raises:
+            DatasetError: the file is gone or is not the same any more.
+        """
+        os.close(self._open())
         return FilePayload(self.path, _splice(self, replacements), signature=self._signature)
 
     def shared(self, start: int, end: int) -> list[bytes | Region]:

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dcmflow.dicom import charset, tags, values
-from dcmflow.dicom.elements import MAX_DEPTH, Buffer, Element, element_at, items, swap
-from dcmflow.dicom.encoded import encoded_element, encoded_item, encoded_sequence, implicit, joined
+from dcmflow.dicom.elements import LONG_VRS, MAX_DEPTH, Buffer, Element, element_at, items, swap
+from dcmflow.dicom.encoded import (
+    encoded_element,
+    encoded_item,
+    encoded_sequence,
+    group_lengths,
+    implicit,
+    joined,
+)
 from dcmflow.dicom.header import Header
-from dcmflow.dicom.payload import MemoryPayload, Payload, Replacement
+from dcmflow.dicom.payload import BLOCK, LEAD, MemoryPayload, Payload
 from dcmflow.errors import DatasetError
 
 _CHARACTER_SET = 0x00080005
@@ -27,10 +34,24 @@ def change_values(
 
     def convert(_at: Header, element: Element, vr: str, data: bytes) -> bytes | None:
         before = data.decode("latin-1").rstrip(" \0").split("\\")
-        after = [value and (change(element.tag, vr, value) or value) for value in before]
-        return None if after == before else values.encode(vr, after, tags.name(element.tag))
+        after = [_changed(element.tag, vr, value, change) for value in before]
+        if after == before:
+            return None
+        # what stays may be against the rules and stays all the same
+        new = "\\".join(after).encode("latin-1")
+        if len(new) > 0xFFFE >= len(data):
+            raise DatasetError(f"{tags.name(element.tag)} gets too long")
+        return new + (b"\0" if vr == "UI" else b" ") if len(new) & 1 else new
 
     return rewritten(payload, header, vrs, convert, 0)
+
+
+def _changed(tag: int, vr: str, value: str, change: Callable[[int, str, str], str | None]) -> str:
+    stripped = value.strip(" \0")
+    new = change(tag, vr, stripped) if stripped else None
+    if new is None or new == stripped:
+        return value
+    return values.encode(vr, new, tags.name(tag)).decode("latin-1").rstrip(" \0")
 
 
 def rewritten(
@@ -39,20 +60,38 @@ def rewritten(
     """The data set with the values of all elements with these VRs passed through `convert`, at every depth."""
     if depth > MAX_DEPTH:
         raise DatasetError(f"sequences are nested more than {MAX_DEPTH} deep")
-    mapped = payload.segments()  # keeps a file mapped meanwhile
-    replacements: list[Replacement] = []
+    read = _reader(payload)
+    replacements: list[tuple[int, int, int, bytes]] = []  # start, tag, end, bytes
     for raw, start, end in header.outline().spans():
         if raw == _PIXEL_DATA:
             continue
-        new = _converted(payload, header, raw, start, end, vrs, convert, depth)
+        new = _converted(read, header, raw, start, end, vrs, convert, depth)
         if new is not None:
-            replacements.append((start, end, new))
-    del mapped
-    return payload.spliced(replacements) if replacements else payload
+            replacements.append((start, swap(raw), end, new))
+    if replacements:
+        replacements = sorted([*replacements, *group_lengths(header, replacements)])
+    return payload.spliced([(s, e, new) for s, _, e, new in replacements]) if replacements else payload
+
+
+def _reader(payload: Payload) -> Callable[[int, int], Buffer]:
+    """Reads stretches, and of a file a little more than was asked for, where the next one is likely to be."""
+    if isinstance(payload, MemoryPayload):
+        return payload.read
+    window, base = b"", 0
+
+    def read(start: int, end: int) -> Buffer:
+        nonlocal window, base
+        if end - start >= BLOCK:
+            return payload.read(start, end)
+        if not base <= start <= end <= base + len(window):
+            window, base = bytes(payload.read(start, max(end, min(start + LEAD, payload.size)))), start
+        return window[start - base : end - base]
+
+    return read
 
 
 def _converted(
-    payload: Payload,
+    read: Callable[[int, int], Buffer],
     header: Header,
     raw: int,
     start: int,
@@ -62,14 +101,14 @@ def _converted(
     depth: int,
 ) -> bytes | None:
     encoding = header.encoding
-    head = payload.read(start, min(end, start + 12))
+    head = read(start, min(end, start + 12))
     if encoding.explicit:
         written = bytes(head[4:6]).decode("latin-1")
         if written not in vrs and written not in ("SQ", "UN") and written.isalpha():
             return None
     elif (known := tags.dictionary_vr(swap(raw))) and known != "SQ" and known not in vrs:
         return None
-    data = payload.read(start, end)
+    data = read(start, end)
     element = element_at(data, 0, len(data), encoding)
     vr = header.vr_of(element)
     value = data[element.value : element.end]
@@ -124,7 +163,9 @@ def recode(payload: Payload, header: Header, terms: tuple[str, ...]) -> Payload:
             raise DatasetError(
                 f"{tags.name(element.tag)} {text.rstrip()!r} cannot be written in Specific Character Set {_shown(terms)}"
             ) from None
-        if "\N{REPLACEMENT CHARACTER}" in text or len(new) > 0xFFFE > len(data):
+        if "\N{REPLACEMENT CHARACTER}" in text or (
+            len(new) > 0xFFFE > len(data) and element.vr not in LONG_VRS
+        ):
             raise DatasetError(
                 f"{tags.name(element.tag)} cannot be written in Specific Character Set {_shown(terms)}: its bytes are no "
                 "text in the present one, or it gets too long; set or remove it as well"

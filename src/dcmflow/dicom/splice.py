@@ -20,7 +20,7 @@ from dcmflow.dicom.elements import (
     items,
     swap,
 )
-from dcmflow.dicom.encoded import encoded_element, encoded_item, encoded_sequence, joined
+from dcmflow.dicom.encoded import encoded_element, encoded_item, encoded_sequence, group_lengths, joined
 from dcmflow.dicom.header import Header
 from dcmflow.dicom.payload import MemoryPayload, Payload
 from dcmflow.dicom.tags import Leaf
@@ -106,10 +106,8 @@ def _edited(payload: Payload, header: Header, change: _Change, codecs: Codecs | 
     """
     if depth > MAX_DEPTH:
         raise DatasetError(f"sequences are nested more than {MAX_DEPTH} deep")
-    mapped = payload.segments()  # keeps a file mapped while we look here and there in it
     outline = header.outline()
     new = _new_elements(header, change, codecs, depth)
-    del mapped
     touched = new.keys() | {tag for leaf in change.remove if (tag := header.resolve(leaf)) is not None}
     raws, starts = outline.raws, [*outline.starts, outline.end]
     replacements: list[tuple[int, int, int, bytes]] = []  # start, tag, end, bytes
@@ -133,6 +131,7 @@ def _edited(payload: Payload, header: Header, change: _Change, codecs: Codecs | 
                 replacements.append((start, tag, start, new[tag]))
     if not replacements:
         return payload
+    replacements.extend([*group_lengths(header, replacements)])
     replacements.sort()
     return payload.spliced([(start, end, data) for start, _tag, end, data in replacements])
 
@@ -159,10 +158,8 @@ def _new_elements(header: Header, change: _Change, codecs: Codecs | None, depth:
                 raise DatasetError(f"{text} cannot be {value!r}: not encodable") from None
             raise
     for leaf, inner in change.inside.items():
-        if leaf in change.remove:
-            continue
         found = header.resolve(leaf)
-        exists = found is not None and header.find(swap(found))
+        exists = leaf not in change.remove and found is not None and header.find(swap(found))
         if not exists and not any(c.adds for c in inner.values()):
             continue
         tag = found if found is not None else _place(header, leaf, new)

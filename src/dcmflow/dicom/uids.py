@@ -174,8 +174,9 @@ class UidMap:
 
     The new UID is "2.25." and a 128 bit keyed BLAKE2b of the old one, so it is the same in every file, run
     and process that has the key; whoever lacks the key can neither undo nor guess it. What is no identifier
-    of somebody's data stays as it is: UIDs under the DICOM root, and text that is no valid UID (empty, for
-    one). A *private* SOP Class or transfer syntax UID cannot be told from an instance UID by its value: ask
+    of somebody's data stays as it is: UIDs under the DICOM root, and an empty text. What is no valid UID, as
+    with a leading zero in a component, identifies all the same and becomes one. Blanks around it do not
+    count. A *private* SOP Class or transfer syntax UID cannot be told from an instance UID by its value: ask
     `keeps_uid` about the element first.
 
     >>> UidMap("k")("1.2.826.0.1.3680043.8.498.1")
@@ -201,9 +202,12 @@ class UidMap:
         return _uid_map_from, (self._key,)
 
     def _remapped(self, uid: str) -> str:
-        if uid.startswith(DICOM_ROOT) or not is_valid_uid(uid):
+        bare = uid.strip(" \0")
+        if not bare or bare.startswith(DICOM_ROOT):
             return uid
-        digest = hashlib.blake2b(uid.encode(), digest_size=16, key=self._key).digest()
+        digest = hashlib.blake2b(
+            bare.encode("utf-8", "surrogatepass"), digest_size=16, key=self._key
+        ).digest()
         return f"2.25.{int.from_bytes(digest)}"
 
 

@@ -61,6 +61,8 @@ _SHAPES = {
     "DA": re.compile(rf"(?:{_DATE})(?:-(?:{_DATE})?)?|-(?:{_DATE})"),
     "DT": re.compile(rf"{_STAMP}(?:-(?:{_STAMP})?)?|-{_STAMP}"),
     "TM": re.compile(rf"{_TIME}(?:-(?:{_TIME})?)?|-{_TIME}"),
+    "DS": re.compile(r" *[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)? *"),
+    "IS": re.compile(r" *[+-]?[0-9]+ *"),
     "UI": re.compile(r"[0-9]+(?:\.[0-9]+)*"),
 }
 
@@ -74,8 +76,7 @@ def decode(vr: str, data: bytes, codecs: Codecs = charset.DEFAULT, order: str = 
     if not data:
         return "" if vr in TEXT_VRS else None
     if vr in PLAIN_VRS:
-        text = data.decode("latin-1").rstrip(" \0")
-        return tuple(text.split("\\")) if "\\" in text else text
+        return plain(vr, data.decode("latin-1"))
     if vr in _DECODERS:
         values: Sequence[Any] = _DECODERS[vr](data, codecs)
     elif vr in _FORMATS:
@@ -86,6 +87,14 @@ def decode(vr: str, data: bytes, codecs: Codecs = charset.DEFAULT, order: str = 
     else:
         return data
     return values[0] if len(values) == 1 else tuple(values)
+
+
+def plain(vr: str, text: str) -> str | tuple[str, ...]:
+    """The value of one of the `PLAIN_VRS`; around UIDs no blanks are allowed and some writers have them."""
+    text = text.strip(" \0") if vr == "UI" else text.rstrip(" \0")
+    if "\\" not in text:
+        return text
+    return tuple(part.strip(" \0") if vr == "UI" else part for part in text.split("\\"))
 
 
 def _numbers(vr: str, data: bytes, order: str) -> tuple[Any, ...]:
@@ -177,10 +186,11 @@ def encode(vr: str, value: Any, name: str, codecs: Codecs = charset.DEFAULT, ord
     values = list(_several(vr, value))
     if not values:
         return b""
-    if vr in _FORMATS:
-        return _pack(vr, values, name, order)
-    if vr == "AT":
-        return b"".join(pack(f"{order}HH", *divmod(_tag(v, name), 0x10000)) for v in values)
+    if vr in _FORMATS or vr == "AT":
+        data = _pack(vr, values, name, order) if vr != "AT" else _tags(values, name, order)
+        if vr not in _LENGTHS_32 and len(data) > 0xFFFE:
+            raise _refusal(vr, value, name, "longer than 65534 bytes")
+        return data
     texts = [_written(vr, v, name) for v in values]
     data = b"\\".join(
         charset.encode(t, codecs, person=vr == "PN") if vr in CHARSET_VRS else _plain(vr, t, name)
@@ -191,7 +201,7 @@ def encode(vr: str, value: Any, name: str, codecs: Codecs = charset.DEFAULT, ord
     return data + (b"\0" if vr == "UI" else b" ") if len(data) & 1 else data
 
 
-_LENGTHS_32 = frozenset(("UC", "UR", "UT"))
+_LENGTHS_32 = frozenset(("SV", "UC", "UR", "UT", "UV"))
 
 
 def _several(vr: str, value: Any) -> Iterable[Any]:
@@ -223,6 +233,10 @@ def _pack(vr: str, values: list[Any], name: str, order: str) -> bytes:
         ) from None
 
 
+def _tags(values: list[Any], name: str, order: str) -> bytes:
+    return b"".join(pack(f"{order}HH", *divmod(_tag(v, name), 0x10000)) for v in values)
+
+
 def _integer(value: Any) -> int:
     if isinstance(value, str):
         return int(value)
@@ -245,14 +259,9 @@ def _written(vr: str, value: Any, name: str) -> str:
         return text
     shape = _SHAPES.get(vr)
     if shape and not shape.fullmatch(text.rstrip(" \0")):
-        raise _refusal(vr, value, name, "not in the form of its VR")
-    try:
-        if vr == "IS" and not -(2**31) <= int(text) < 2**31:
-            raise _refusal(vr, value, name, "out of range")
-        if vr == "DS":
-            float(text)
-    except ValueError:
-        raise _refusal(vr, value, name, "not a number") from None
+        raise _refusal(vr, value, name, "not a number" if vr in ("DS", "IS") else "not in the form of its VR")
+    if vr == "IS" and (len(text) > 12 or not -(2**31) <= int(text) < 2**31):
+        raise _refusal(vr, value, name, "out of range")
     longest = max(map(len, text.split("="))) if vr == "PN" else len(text)
     if longest > _LENGTHS.get(vr, 64 if vr == "PN" else longest):
         raise _refusal(vr, value, name, f"longer than {_LENGTHS.get(vr, 64)} characters")

@@ -13,6 +13,9 @@ from typing import NamedTuple, Protocol
 
 from dcmflow.dicom import tags
 from dcmflow.dicom.elements import (
+    ITEM_END,
+    MAX_REPEATS,
+    MOST,
     Buffer,
     Element,
     Encoding,
@@ -22,7 +25,7 @@ from dcmflow.dicom.elements import (
     scan,
     swap,
 )
-from dcmflow.dicom.payload import MemoryPayload, Piece
+from dcmflow.dicom.payload import BLOCK, FilePayload, MemoryPayload, Piece
 from dcmflow.errors import DatasetError
 
 
@@ -59,10 +62,12 @@ class Walker:
         "_data",
         "_done",
         "_encoding",
+        "_end",
         "_expected",
         "_index",
         "_problem",
         "_repeats",
+        "_sure",
         "source",
     )
 
@@ -73,9 +78,11 @@ class Walker:
         self._index: dict[int, int] = {}  # raw tag to position in the data set
         self._repeats: list[tuple[int, int]] = []  # more elements with these tags
         self._at = 0
+        self._end = 0  # behind the last element, once done; threads that share a header may still move `_at`
         self._data: Buffer = b""  # the first piece, when it is in memory
         self._done = False
         self._problem: DatasetError | None = None
+        self._sure: int | None = None  # lower tags than this one come before the problem
 
     @property
     def encoding(self) -> Encoding:
@@ -111,9 +118,11 @@ class Walker:
 
     def _passed(self, tag: int) -> bool:
         """True when everything up to the broken place was in order and `tag` would have come before."""
-        # the element at which the walk broke off may be anything
-        seen = [swap(raw) for raw, position in self._index.items() if position < self._at]
-        return bool(seen) and seen[-1] > tag and seen == sorted(seen)
+        if self._sure is None:
+            # the element at which the walk broke off may be anything
+            seen = [swap(raw) for raw, position in self._index.items() if position < self._end]
+            self._sure = seen[-1] if seen and seen == sorted(seen) else -1
+        return tag < self._sure
 
     def _walk(self, stop: int) -> None:
         """Go on until the element `stop` (raw) is in the index, or to the end."""
@@ -126,7 +135,9 @@ class Walker:
                 at = self._at  # met again below, where it is known whether there is more
             if stop in index:
                 return
-        for data, base, whole in self.source.pieces(at):
+        asked, pieces = at, self.source.pieces(at)
+        while (piece := next(pieces, None)) is not None:
+            data, base, whole = piece
             encoding = self._encoding or self._begin(data)
             end = len(data)
             try:
@@ -134,19 +145,25 @@ class Walker:
             except Incomplete as error:
                 self._at = at = base + error.position
                 if not whole:
+                    if at > asked:
+                        asked, pieces = at, self.source.pieces(at)
                     continue
                 self._problem = error
                 break
             except DatasetError as error:
-                self._at = max(index.values(), default=0)
+                self._at = at = max(index.values(), default=0)
                 self._problem = error
                 break
             self._at = at = base + position
             if stop in index:
                 return
-            if whole and position > end:
-                self._problem = _past_the_end(position - end)
-                break
+            if whole and position != end:
+                self._problem = _problem_at(data, position, encoding)
+                if self._problem is not None:
+                    break
+            elif not whole and at > asked:
+                asked, pieces = at, self.source.pieces(at)
+        self._end = at
         self._done = True
 
     def _scan(self, data: Buffer, at: int, end: int, encoding: Encoding, base: int, stop: int) -> int:
@@ -160,6 +177,8 @@ class Walker:
             for raw, position in (*index.items(), *repeats):
                 if self._index.setdefault(raw, base + position) != base + position:
                     self._repeats.append((raw, base + position))
+            if len(self._repeats) > MAX_REPEATS or len(self._index) > MOST:
+                raise DatasetError("the data set has too many elements, or the same again and again")
 
     def outline(self) -> Outline:
         """Where all elements are, repeated tags included.
@@ -173,9 +192,9 @@ class Walker:
             raise self._problem
         index = self._index
         if not self._repeats:
-            return Outline(list(index), list(index.values()), self._at)
+            return Outline(list(index), list(index.values()), self._end)
         pairs = sorted({*index.items(), *self._repeats}, key=lambda pair: pair[1])
-        return Outline([raw for raw, _ in pairs], [at for _, at in pairs], self._at)
+        return Outline([raw for raw, _ in pairs], [at for _, at in pairs], self._end)
 
     def placed(self, tag: int) -> Element:
         """Where the element with this tag is in this data set.
@@ -217,6 +236,12 @@ def verify(source: Source, encoding: Encoding) -> None:
     Raises:
         DatasetError: the elements do not parse, or do not end where the data do.
     """
+    if isinstance(source, FilePayload):
+        end = Walker(source, encoding).outline().end
+        for start in range(end, source.size, BLOCK):
+            if any(source.read(start, min(start + BLOCK, source.size))):
+                raise _more_bytes(source.size - end, end)
+        return
     for data, base, whole in source.pieces():
         if base == 0:
             encoding = found_encoding(data, 0, len(data), encoding)
@@ -226,9 +251,23 @@ def verify(source: Source, encoding: Encoding) -> None:
         if position > len(data):
             raise _past_the_end(position - len(data))
         if any(data[position:]):
-            raise DatasetError(
-                f"the data set ends with {len(data) - position} bytes at {base + position} that are no element"
-            )
+            raise _more_bytes(len(data) - position, base + position)
+
+
+def _more_bytes(count: int, position: int) -> DatasetError:
+    return DatasetError(f"the data set ends with {count} bytes at {position} that are no element")
+
+
+def _problem_at(data: Buffer, position: int, encoding: Encoding) -> DatasetError | None:
+    """What is wrong where a scan came to its end before or behind that of the data; None when only padding is left."""
+    end = len(data)
+    if position > end:
+        return _past_the_end(position - end)
+    if position + 8 <= end and encoding.pair(data, position)[0] == ITEM_END and any(data[position + 8 :]):
+        return DatasetError(
+            f"an item ends at {position}, where none began, and {end - position - 8} bytes follow"
+        )
+    return None
 
 
 def _past_the_end(count: int) -> Incomplete:
