@@ -173,5 +173,5 @@ async def test_without_watchfiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         return plain(name, *rest, **options)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(StageError, match=r"install dcmflow\[watch\]"):
+    with pytest.raises(StageError, match=r"dcmflow\[watch\]"):
         await run(sources.Directory(str(tmp_path), watch=True) | sinks.Discard())

@@ -177,11 +177,18 @@ class Header(Walker, Mapping[str | int, Any]):
         if raw < 0:
             found = self._locate(key)
             return _ABSENT if found is None else found[0][found[1]]
-        if raw not in self._index and not self.find(raw):
-            return _ABSENT
+        values = self._values
+        if ~raw in values:  # asked for by another key before
+            return values[~raw]
+        index = self._index
+        if raw not in index:
+            if not self._done:
+                self._walk(raw)
+            if raw not in index and not self.find(raw):
+                return _ABSENT
         value = self._decode(raw)
-        if not (isinstance(value, (bytes, memoryview)) and len(value) > _CACHED):
-            self._values[key] = value
+        if type(value) is str or not (isinstance(value, (bytes, memoryview)) and len(value) > _CACHED):
+            values[key] = values[~raw] = value
         return value
 
     def _locate(self, key: str | int) -> tuple[Header, int] | None:

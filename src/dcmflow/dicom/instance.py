@@ -362,8 +362,8 @@ class Instance:
     @classmethod
     def _identified(cls, meta: part10.Meta, payload: Payload, origin: Origin) -> Instance:
         syntax, header = files.examine(meta, payload)
+        sop_instance = _one(header.get(0x00080018)) or meta.sop_instance_uid  # the later one first: one walk
         sop_class = _one(header.get(0x00080016)) or meta.sop_class_uid
-        sop_instance = _one(header.get(0x00080018)) or meta.sop_instance_uid
         if not sop_class or not sop_instance:
             missing = "SOP Class UID" if not sop_class else "SOP Instance UID"
             raise DatasetError(
