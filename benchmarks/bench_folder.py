@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -102,11 +103,11 @@ def main(argv: list[str]) -> int:
 
                 rates = comparison.run(
                     {
-                        "pydicom loop": fresh(lambda source=source: with_pydicom(source, target)),
+                        "pydicom loop": fresh(partial(with_pydicom, source, target)),
                         "dcmflow (asyncio)": run("asyncio"),
                         "dcmflow (trio)": run("trio"),
                         "dcmflow, fsync": run("asyncio", fsync=True),
-                        "cp -r": fresh(lambda source=source: with_cp(source, target)),
+                        "cp -r": fresh(partial(with_cp, source, target)),
                     },
                     case=f"{case} × {count}",
                     work=count,

@@ -87,7 +87,11 @@ class ConfigError(PipelineError):
         column: int | None = None,
     ) -> None:
         self.problem = message
-        self.file, self.table, self.key, self.line, self.column = file, table, key, line, column
+        self.file: str | None = file
+        self.table: str | None = table
+        self.key: str | None = key
+        self.line: int | None = line
+        self.column: int | None = column
         super().__init__(self._text())
 
     def _text(self) -> str:
@@ -142,7 +146,7 @@ class Refused(DcmflowError):
         status: why, as a DIMSE status.  instance_uid: SOP Instance UID.  stage: the name of the stage.
     """
 
-    status = Status.OUT_OF_RESOURCES
+    status: Status = Status.OUT_OF_RESOURCES
 
     def __init__(
         self,
@@ -161,8 +165,8 @@ class Refused(DcmflowError):
 class NetworkError(DcmflowError):
     """Talking to a peer failed."""
 
-    status = Status.OUT_OF_RESOURCES
-    transient = True
+    status: Status = Status.OUT_OF_RESOURCES
+    transient: bool = True
 
 
 class ConnectError(NetworkError):
@@ -178,7 +182,9 @@ class AssociationRejected(NetworkError):
 
     def __init__(self, message: str, *, result: int, source: int, reason: int) -> None:
         super().__init__(message, transient=result == 2)
-        self.result, self.source, self.reason = result, source, reason
+        self.result: int = result
+        self.source: int = source
+        self.reason: int = reason
 
 
 class AssociationAborted(NetworkError):
@@ -186,18 +192,20 @@ class AssociationAborted(NetworkError):
 
     def __init__(self, message: str, *, source: int, reason: int) -> None:
         super().__init__(message)
-        self.source, self.reason = source, reason
+        self.source: int = source
+        self.reason: int = reason
 
 
 class NoAcceptedContext(NetworkError):
     """The peer accepted no presentation context for this SOP Class and transfer syntax."""
 
-    status = Status(0x0122)
-    transient = False
+    status: Status = Status(0x0122)
+    transient: bool = False
 
     def __init__(self, message: str, *, sop_class: str, transfer_syntax: str) -> None:
         super().__init__(message)
-        self.sop_class, self.transfer_syntax = sop_class, transfer_syntax
+        self.sop_class: str = sop_class
+        self.transfer_syntax: str = transfer_syntax
 
 
 class ProtocolError(DcmflowError):
@@ -215,7 +223,7 @@ class RemoteProtocolError(ProtocolError):
 class DatasetError(DcmflowError):
     """Bytes that are not a data set, or values that cannot be encoded (PS3.5)."""
 
-    status = Status.CANNOT_UNDERSTAND
+    status: Status = Status.CANNOT_UNDERSTAND
 
 
 class NotDicom(DatasetError):

@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 from dcmflow.cli.common import chosen, options, print_json, say
 from dcmflow.cli.help import Columns
 
-app = App(
+app: App = App(
     name="config",
     help="Show, edit and check the settings file: who we are, nodes and directories by name, selectors.",
     help_epilogue="Example:\n  dcmflow config show --resolved",

@@ -59,7 +59,7 @@ class Execution:
         self._live = live = _live_table(self._options)
         self._progress = Progress(enabled=live, total=total)
         self._listed = self._options.log_format == "text"
-        self.refusals = Refusals(spool=report is not None or format == "json")
+        self.refusals: Refusals = Refusals(spool=report is not None or format == "json")
         self._observers: list[Observer] = [
             self.refusals,
             *start_logging(self._options, self._progress.write, live=live),

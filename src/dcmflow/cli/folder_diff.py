@@ -90,11 +90,14 @@ class FolderDiff:
     def __init__(self, a: Path, b: Path, *, ignore: Iterable[str] = (), pixels: bool = False) -> None:
         self._ignore = list(ignore)
         self._pixels = pixels
-        self.a, self.b = Folder.scan(a), Folder.scan(b)
+        self.a: Folder = Folder.scan(a)
+        self.b: Folder = Folder.scan(b)
         mine, others = self.a.instances, self.b.instances
-        self.only_in_a = {uid: mine[uid] for uid in sorted(mine.keys() - others.keys())}
-        self.only_in_b = {uid: others[uid] for uid in sorted(others.keys() - mine.keys())}
-        self.duplicates = [
+        self.only_in_a: dict[str, list[str]] = {uid: mine[uid] for uid in sorted(mine.keys() - others.keys())}
+        self.only_in_b: dict[str, list[str]] = {
+            uid: others[uid] for uid in sorted(others.keys() - mine.keys())
+        }
+        self.duplicates: list[tuple[str, str, list[str]]] = [
             (name, uid, paths)
             for name, folder in (("a", self.a), ("b", self.b))
             for uid, paths in sorted(folder.instances.items())
@@ -102,8 +105,8 @@ class FolderDiff:
         ]
         self.changed: list[Pair] = []
         self.encoding: list[Pair] = []
-        self.same = 0
-        self.unreadable = [*self.a.unreadable, *self.b.unreadable]
+        self.same: int = 0
+        self.unreadable: list[tuple[str, str]] = [*self.a.unreadable, *self.b.unreadable]
         for uid in sorted(mine.keys() & others.keys()):
             self._compare(uid, mine[uid], others[uid])
 

@@ -29,7 +29,7 @@ class Document:
     def __init__(self, text: str, file: str | None = None) -> None:
         """Raises ConfigError with line and column for what is no TOML."""
         self.file = file
-        self.text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+        self.text: str = text.removeprefix("\ufeff").replace("\r\n", "\n")
         try:
             self.data: dict[str, Any] = tomllib.loads(self.text)
         except tomllib.TOMLDecodeError as error:

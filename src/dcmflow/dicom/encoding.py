@@ -57,8 +57,8 @@ class Encoding:
     __slots__ = ("explicit", "head", "little", "long", "order", "pair")
 
     def __init__(self, *, explicit: bool, little: bool) -> None:
-        self.explicit = explicit
-        self.little = little
+        self.explicit: bool = explicit
+        self.little: bool = little
         self.order = "<" if little else ">"
         self.long: Callable[[Any, int], tuple[Any, ...]] = Struct(f"{self.order}I").unpack_from
         # (raw tag, VR code, 16 bit length) and (raw tag, 32 bit length)

@@ -78,8 +78,8 @@ class Key:
         self.text = text
         self._steps = _parsed(text)
         # names one element: then its value can stand alone
-        self.single = _is_exact(text)
-        self.group = len(self._steps) == 1 and bool(_GROUP.fullmatch(text.strip()))
+        self.single: bool = _is_exact(text)
+        self.group: bool = len(self._steps) == 1 and bool(_GROUP.fullmatch(text.strip()))
 
     def matches(self, trail: Trail) -> bool:
         """Whether this element is meant."""
@@ -192,8 +192,8 @@ class Selection:
     def __init__(
         self, include: Iterable[str] = (), exclude: Iterable[str] = (), *, private: bool = True
     ) -> None:
-        self.include = [Key(text) for text in include]
-        self.exclude = [Key(text) for text in exclude]
+        self.include: list[Key] = [Key(text) for text in include]
+        self.exclude: list[Key] = [Key(text) for text in exclude]
         self.private = private
 
     def leaves_out(self, trail: Trail) -> bool:

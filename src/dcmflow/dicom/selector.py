@@ -83,7 +83,7 @@ class Selector:
     def __init__(self, text: str, names: Mapping[str, str] | None = None) -> None:
         names = names or {}
         self.text = text
-        self.tree = parse(text, names)
+        self.tree: Node = parse(text, names)
         self._test = _compile(self.tree)
         self._definitions = {name: names[name] for name in names_in(self.tree)}
 

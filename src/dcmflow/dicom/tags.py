@@ -22,7 +22,8 @@ from dcmflow.errors import DatasetError
 class UnknownKeyword(DatasetError, KeyError):
     """A keyword that PS3.6 does not know, or text that is no key at all."""
 
-    __str__ = Exception.__str__
+    def __str__(self) -> str:
+        return Exception.__str__(self)
 
 
 class Leaf(NamedTuple):

@@ -72,7 +72,7 @@ class Walker:
     )
 
     def __init__(self, source: Source, encoding: Encoding) -> None:
-        self.source = source
+        self.source: Source = source
         self._expected = encoding
         self._encoding: Encoding | None = None
         self._index: dict[int, int] = {}  # raw tag to position in the data set

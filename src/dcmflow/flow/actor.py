@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 from anyio import ClosedResourceError, EndOfStream, WouldBlock
-from anyio.streams.memory import MemoryObjectSendStream
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from dcmflow.dicom.instance import Instance
 from dcmflow.errors import DcmflowError, Refused, StageError
@@ -46,13 +46,14 @@ class Node:
         self.stage = stage
         self.context = context
         self.ledger = ledger
-        self.counters = Counters()
+        self.counters: Counters = Counters()
         self.actor: Actor = None
         self.emit: Emit | None = None
-        self.outlet = Branches({})
+        self.outlet: Branches = Branches({})
         self.diverted: Channel | None = None
-        channel, self.inbox = anyio.create_memory_object_stream[Delivery](stage.inbox)
-        self.channel: Channel = channel
+        self.channel: Channel
+        self.inbox: MemoryObjectReceiveStream[Delivery]
+        self.channel, self.inbox = anyio.create_memory_object_stream[Delivery](stage.inbox)
 
     def statistics(self) -> StageStatistics:
         counters = self.counters

@@ -48,8 +48,8 @@ class Capacity:
     __slots__ = ("_bytes_used", "_instances_used", "_waiters", "bytes", "instances")
 
     def __init__(self, limits: Limits) -> None:
-        self.instances = limits.instances
-        self.bytes = parse_size(limits.memory)
+        self.instances: int = limits.instances
+        self.bytes: int = parse_size(limits.memory)
         self._instances_used = 0
         self._bytes_used = 0
         self._waiters: deque[_Waiter] = deque()

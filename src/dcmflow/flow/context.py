@@ -29,8 +29,8 @@ PACKAGE = "package:"
 class Draining(DcmflowError):
     """`emit` was called after the pipeline had begun to drain; a source lets it pass, which ends it."""
 
-    status = Status.OUT_OF_RESOURCES
-    transient = True
+    status: Status = Status.OUT_OF_RESOURCES
+    transient: bool = True
 
 
 class Context:
@@ -56,7 +56,7 @@ class Context:
         self.stage = stage
         self.pipeline = pipeline
         self.base = base
-        self.selectors = selectors or {}
+        self.selectors: Mapping[str, str] | dict[str, str] = selectors or {}
         self.report = report
 
     def path(self, text: str | os.PathLike[str]) -> Path:
@@ -99,7 +99,7 @@ class Emit:
         self._on_error = on_error
         self._in_flight = 0
         self._finished = False
-        self.draining = anyio.Event()
+        self.draining: anyio.Event = anyio.Event()
 
     async def __call__(self, instance: Instance) -> Receipt:
         """Wait for room in the pipeline and in the stages that follow; return the receipt.

@@ -74,18 +74,18 @@ class Receipt:
         self._lapses = 0
         self._event: anyio.Event | None = None
         self._callbacks: list[Callable[[Receipt], None]] | None = None
-        self.admitted = False
-        self.named = False
-        self.source = source
-        self.instance_uid = instance.sop_instance_uid
-        self.path = instance.origin.path
-        self.charge = charge
-        self.size = instance.payload.size
+        self.admitted: bool = False
+        self.named: bool = False
+        self.source: str = source
+        self.instance_uid: str = instance.sop_instance_uid
+        self.path: str | None = instance.origin.path
+        self.charge: int = charge
+        self.size: int = instance.payload.size
         self.outcome: Outcome | None = None
         self.status: Status | None = None
         self._refusal: tuple[Status, str, str] | None = None
-        self.stage = ""
-        self.reason = ""
+        self.stage: str = ""
+        self.reason: str = ""
 
     async def wait(self) -> Status:
         """Wait until settled and return the status. Any number of tasks may wait."""
@@ -173,9 +173,9 @@ class Delivery:
     __slots__ = ("_counters", "_done", "_shared", "instance", "receipts", "taken")
 
     def __init__(self, instance: Instance, *receipts: Receipt, shared: bool = False) -> None:
-        self.instance = instance
-        self.receipts = receipts
-        self.taken = False
+        self.instance: Instance = instance
+        self.receipts: tuple[Receipt, ...] = receipts
+        self.taken: bool = False
         self._done = False
         self._shared = shared
         self._counters: Counters | None = None

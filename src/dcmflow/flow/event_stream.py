@@ -28,7 +28,7 @@ class EventStream:
         self._run = run
         self._events: deque[Event] = deque(maxlen=max(remember, 0))
         self._arrived = anyio.Event()
-        self.missed = 0
+        self.missed: int = 0
 
     def _note(self, event: Event) -> None:
         self.missed += len(self._events) == self._events.maxlen

@@ -13,7 +13,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 
@@ -50,12 +50,12 @@ class Flow:
         heads: Iterable[Stage] = (),
         tails: Iterable[End] = (),
     ) -> None:
-        self.stages = tuple({id(stage): stage for stage in stages}.values())
-        self.links = tuple(
+        self.stages: tuple[Stage, ...] = tuple({id(stage): stage for stage in stages}.values())
+        self.links: tuple[Link, ...] = tuple(
             {(id(link.end.stage), link.end.branch, id(link.target)): link for link in links}.values()
         )
-        self.heads = tuple({id(stage): stage for stage in heads}.values())
-        self.tails = tuple({(id(end.stage), end.branch): end for end in tails}.values())
+        self.heads: tuple[Stage, ...] = tuple({id(stage): stage for stage in heads}.values())
+        self.tails: tuple[End, ...] = tuple({(id(end.stage), end.branch): end for end in tails}.values())
 
     def __or__(self, other: Part) -> Flow:
         return join(self, other)
@@ -167,8 +167,8 @@ class Graph:
     """
 
     def __init__(self, stages: Mapping[str, Stage], edges: Iterable[Edge]) -> None:
-        self.stages = dict(stages)
-        self.edges = tuple(dict.fromkeys(edges))
+        self.stages: dict[str, Stage] = dict(stages)
+        self.edges: tuple[Edge, ...] = tuple(dict.fromkeys(edges))
 
     @classmethod
     def of(cls, *parts: Part) -> Graph:
@@ -286,7 +286,7 @@ class Graph:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Graph) and self.canonical() == other.canonical()
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
 
 def plain(stage: Stage) -> dict[str, Any]:

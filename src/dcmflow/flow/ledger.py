@@ -30,14 +30,14 @@ class Ledger:
     """
 
     def __init__(self, limits: Limits) -> None:
-        self.capacity = Capacity(limits)
-        self.emitted = 0
-        self.accepted = 0
-        self.dropped = 0
-        self.refused = 0
-        self.not_dicom = 0
-        self.bytes = 0
-        self.closing = False
+        self.capacity: Capacity = Capacity(limits)
+        self.emitted: int = 0
+        self.accepted: int = 0
+        self.dropped: int = 0
+        self.refused: int = 0
+        self.not_dicom: int = 0
+        self.bytes: int = 0
+        self.closing: bool = False
         self.failure: Exception | None = None
         self.on_refused: Callable[[Receipt], None] = lambda receipt: None
         self._open: dict[Receipt, None] = {}

@@ -23,7 +23,7 @@ class Fanout:
     __slots__ = ("channels",)
 
     def __init__(self, channels: tuple[Channel, ...]) -> None:
-        self.channels = channels
+        self.channels: tuple[Channel, ...] = channels
 
     async def send(self, delivery: Delivery) -> None:
         """Hand on; the delivery is not the caller's any more."""
@@ -91,8 +91,8 @@ class Branches:
     __slots__ = ("by_name", "main")
 
     def __init__(self, by_name: Mapping[str | None, Fanout]) -> None:
-        self.by_name = by_name
-        self.main = by_name.get(None, Fanout(()))
+        self.by_name: Mapping[str | None, Fanout] = by_name
+        self.main: Fanout = by_name.get(None, Fanout(()))
 
     async def send(self, delivery: Delivery, branch: str | None = None) -> None:
         await (self.main if branch is None else self.by_name[branch]).send(delivery)

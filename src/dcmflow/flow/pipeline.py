@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 from anyio.abc import TaskStatus
@@ -63,9 +63,9 @@ class Pipeline:
     ) -> None:
         self.graph = graph
         self.name = name
-        self.limits = limits or Limits()
-        self.base = Path(base) if base is not None else None
-        self.selectors = dict(selectors or {})
+        self.limits: Limits = limits or Limits()
+        self.base: Path | None = Path(base) if base is not None else None
+        self.selectors: dict[str, str] = dict(selectors or {})
 
     @classmethod
     def from_graph(
@@ -179,7 +179,7 @@ class Pipeline:
             and self.graph == other.graph
         )
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         return f"<Pipeline {self.name!r}: {', '.join(self.graph.stages)}>"

@@ -55,11 +55,11 @@ class Running:
 
     def __init__(self, pipeline: Pipeline, observers: Sequence[Observer]) -> None:
         self.pipeline = pipeline
-        self.observers = list(observers)
+        self.observers: list[Observer] = list(observers)
         self._ledger = Ledger(pipeline.limits)
         self._ledger.on_refused = self._name_refusal
         self._failure: BaseException | None = None
-        self.finished = anyio.Event()
+        self.finished: anyio.Event = anyio.Event()
         self._stop = anyio.CancelScope()
         self._draining = False
         self._started_at: float | None = None

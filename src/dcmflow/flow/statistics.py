@@ -13,13 +13,13 @@ class Counters:
     __slots__ = ("busy", "bytes", "dropped", "received", "refused", "retried", "sent")
 
     def __init__(self) -> None:
-        self.received = 0
-        self.sent = 0
-        self.dropped = 0
-        self.refused = 0
-        self.retried = 0
-        self.bytes = 0
-        self.busy = 0.0
+        self.received: int = 0
+        self.sent: int = 0
+        self.dropped: int = 0
+        self.refused: int = 0
+        self.retried: int = 0
+        self.bytes: int = 0
+        self.busy: float = 0.0
 
 
 class StageStatistics(Struct, frozen=True, kw_only=True, rename={"received": "in", "sent": "out"}):

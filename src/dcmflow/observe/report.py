@@ -31,9 +31,9 @@ class Refusals:
     """
 
     def __init__(self, *, spool: bool, keep: int = 10) -> None:
-        self.count = 0
-        self.kept = 0
-        self.lost = 0
+        self.count: int = 0
+        self.kept: int = 0
+        self.lost: int = 0
         self.first: list[InstanceRefused | InstanceDiverted] = []
         self._keep = keep
         self._end = 0

@@ -59,12 +59,12 @@ class Placement:
     )
 
     def __init__(self, instance: Instance, target: str, *, exists: Exists, fsync: bool, link: bool) -> None:
-        self.instance = instance
-        self.target = self._first = target
+        self.instance: Instance = instance
+        self.target: str = self._first = target
         self.folders: set[str] = set()
         self.error: Exception | None = None
-        self.warning = ""
-        self.passed_over = False
+        self.warning: str = ""
+        self.passed_over: bool = False
         self._exists = exists
         self._fsync = fsync
         self._link = link

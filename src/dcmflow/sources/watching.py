@@ -59,7 +59,7 @@ class Watcher:
             import watchfiles
         except ImportError:
             raise ConfigError(NO_WATCHFILES, key="watch") from None
-        self.stop = Event()
+        self.stop: Event = Event()
         self._root, self._globs, self._stage, self._recursive = root, globs, stage, recursive
         self._skip = skip
         self._changes = watchfiles.watch(
