@@ -99,7 +99,7 @@ def main(argv: list[str]) -> int:
                 def run(
                     backend: str, *, fsync: bool = False, source: Path = source, count: int = count
                 ) -> Callable[[], float]:
-                    return fresh(lambda: with_dcmflow(source, target, count, backend, fsync=fsync))
+                    return fresh(partial(with_dcmflow, source, root / "target", count, backend, fsync=fsync))
 
                 rates = comparison.run(
                     {

@@ -60,7 +60,8 @@ class Placement:
 
     def __init__(self, instance: Instance, target: str, *, exists: Exists, fsync: bool, link: bool) -> None:
         self.instance: Instance = instance
-        self.target: str = self._first = target
+        self._first = target
+        self.target: str = target
         self.folders: set[str] = set()
         self.error: Exception | None = None
         self.warning: str = ""
