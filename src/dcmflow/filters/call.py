@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
@@ -48,9 +47,7 @@ class _Actor:
         self._label = label
 
     async def process(self, instance: Instance) -> Instance | Iterable[Instance] | None:
-        result = self._function(instance)
-        if inspect.isawaitable(result):
-            result = await result
+        result = await functions.ask(self._function, instance)
         if result is None or isinstance(result, Instance):
             return result
         if isinstance(result, Iterable) and not isinstance(result, (str, bytes)):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
+from dcmflow.dicom.instance import Instance
 from dcmflow.errors import ConfigError
 from dcmflow.flow.context import Context
 from dcmflow.flow.registry import find_function
@@ -27,6 +29,12 @@ def find(function: Any, context: Context) -> Callable[..., Any]:
     found = find_function(function, context.base) if isinstance(function, str) else function
     assert callable(found)
     return found
+
+
+async def ask(function: Callable[[Instance], Any], instance: Instance) -> Any:
+    """What a function, plain or async, answers for an instance."""
+    answer = function(instance)
+    return await answer if inspect.isawaitable(answer) else answer
 
 
 def label(function: Any) -> str:

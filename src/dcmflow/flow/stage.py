@@ -17,7 +17,7 @@ windows and batches.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
 
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 Actor = Any  # SourceActor | FilterActor | RouterActor | SinkActor | StreamActor, by the kind of the stage
 Part = Any  # what may stand beside `|`: a Stage, a Flow, a function, a tuple of parts, after a router a dict of parts
-
-FilterFunction = Callable[[Instance], "Instance | Awaitable[Instance | None] | None"]
 
 
 class SourceActor(Protocol):

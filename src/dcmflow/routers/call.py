@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
@@ -65,9 +64,7 @@ class _Actor:
         self._label = label
 
     async def choose(self, instance: Instance) -> Iterable[str]:
-        result = self._function(instance)
-        if inspect.isawaitable(result):
-            result = await result
+        result = await functions.ask(self._function, instance)
         if result is None:
             return ()
         if isinstance(result, str):
