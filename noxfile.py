@@ -70,6 +70,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """A million instances through one listener: nothing is lost, memory does not grow; `nox -s soak -- --count N`."""
+    install(session, "bench")
+    session.run("python", "benchmarks/soak_wire.py", *session.posargs)
+
+
+@nox.session
 def changelog(session: nox.Session) -> None:
     """Shows what the fragments in changelog.d say; with a version as argument writes it to CHANGELOG.md."""
     session.install(*nox.project.dependency_groups(PROJECT, "changelog"))

@@ -68,6 +68,7 @@ def machine() -> str:
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         **{package: _version(package) for package in PACKAGES},
         "DCMTK": _dcmtk(),
+        "Orthanc": _orthanc(),
     }
     return "\n".join(f"{name:<11}{value}" for name, value in facts.items())
 
@@ -93,6 +94,15 @@ def _dcmtk() -> str:
         return "not installed"
     said = subprocess.run([tool, "--version"], capture_output=True, text=True, check=False)
     found = re.search(r"\bv(\d\S+)", said.stdout + said.stderr)
+    return found[1] if found else "unknown"
+
+
+def _orthanc() -> str:
+    tool = shutil.which("Orthanc", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+    if tool is None:
+        return "not installed"
+    said = subprocess.run([tool, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"Orthanc (\S+)", said)
     return found[1] if found else "unknown"
 
 

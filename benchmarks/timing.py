@@ -151,8 +151,8 @@ def table(rates: Mapping[str, list[float]], unit: str, skipped: Mapping[str, str
         rows.append(
             [
                 name,
-                _number(middle),
-                f"{_number(low)} - {_number(high)}",
+                number(middle),
+                f"{number(low)} - {number(high)}",
                 f"{ratio[1]:.2f}",
                 f"{ratio[0]:.2f} - {ratio[2]:.2f}",
             ]
@@ -170,5 +170,6 @@ def table(rates: Mapping[str, list[float]], unit: str, skipped: Mapping[str, str
     )
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Three digits, for a table."""
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"

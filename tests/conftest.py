@@ -20,6 +20,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from leaks import Watch
+from peers.fixtures import (  # fixtures for every test
+    _one_orthanc,  # noqa: F401
+    certificates,  # noqa: F401
+    dcmjs_peer,  # noqa: F401
+    dcmtk_peer,  # noqa: F401
+    orthanc,  # noqa: F401
+    pynetdicom_peer,  # noqa: F401
+)
 
 # Speed is no property of a test: no deadlines, and a busy machine is no failure.
 _RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)

@@ -7,7 +7,7 @@
     sources   filters   routers   sinks             one stage per file
     flow      net       queues    catalog           neighbours that do not know each other
     dicom               protocol                    values · DICOM upper layer and DIMSE without I/O
-    errors    status    units                       words
+    errors    status    suggest   units             words
 
 `observe` sees only the events of the engine; `testing` may import anything and nothing imports it.
 """
@@ -24,7 +24,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "dcmflow"
 
-WORDS = frozenset({"_lazy", "errors", "status", "units"})
+WORDS = frozenset({"_lazy", "errors", "status", "suggest", "units"})
 ROWS = [
     WORDS,
     frozenset({"dicom", "protocol"}),

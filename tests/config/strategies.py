@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dcmflow import Limits, Pipeline, Retry, Router, Stage, filters, routers, sinks, sources
 from dcmflow.flow.graph import Edge
+from dcmflow.net.node import Node, Timeouts, Tls
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
 WORDS = st.from_regex(r"[A-Za-z][A-Za-z0-9_-]{0,8}", fullmatch=True)
@@ -41,6 +42,17 @@ VALUES = st.one_of(
         str.isascii
     ),
     st.just("山田^太郎"),
+)
+
+
+NODES = st.builds(
+    Node,
+    host=st.sampled_from(["pacs", "10.0.0.5", "::1", "fe80::1%eth-0", "${HOST}"]),
+    port=st.integers(1, 65535),
+    ae_title=st.sampled_from(["ANY-SCP", "MY PACS", "A@B", "A:B", "$AE"]),
+    max_associations=st.integers(1, 9),
+    tls=st.none() | st.builds(Tls, ca=st.none() | PATHS, verify=st.booleans()),
+    timeouts=st.builds(Timeouts, dimse=st.sampled_from([60, "2 min", 0.5])),
 )
 
 
@@ -163,5 +175,6 @@ def pipelines(draw: st.DrawFn) -> Pipeline:
             st.none()
             | st.builds(Limits, instances=st.integers(1, 9), memory=st.sampled_from(["1 GiB", 4096]))
         ),
+        nodes=draw(st.dictionaries(WORDS, NODES, max_size=2)),
         selectors=draw(st.dictionaries(WORDS.map(lambda word: f"own-{word}"), SELECTORS, max_size=2)),
     )

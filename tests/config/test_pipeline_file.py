@@ -16,6 +16,7 @@ from dcmflow.config.settings import Settings
 from dcmflow.config.toml_text import key
 from dcmflow.errors import ConfigError, GraphError
 from dcmflow.flow.graph import Edge
+from dcmflow.net.node import Local, Node, Tls
 
 EXAMPLE = """\
 name = "radiology"
@@ -99,6 +100,7 @@ def test_the_same_as_the_dsl() -> None:
         name="radiology",
         limits=Limits(instances=100, memory="1 GiB"),
         selectors={"images": "Modality in ('CT', 'MR')"},
+        nodes={"ctpacs": Node(host="10.0.0.5", ae_title="CTPACS", tls=Tls(ca="certs/ca.pem"))},
     )
     assert loads(EXAMPLE) == pipeline
     assert loads(pipeline.to_toml()) == pipeline
@@ -136,7 +138,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_byte_order_mark_and_windows_lines_are_fine(tmp_path: Path) -> None:
     file = tmp_path / "p.toml"
     file.write_bytes(b"\xef\xbb\xbf" + EXAMPLE.replace("\n", "\r\n").encode())
-    assert load(file) == loads(EXAMPLE)
+    assert load(file) == loads(EXAMPLE, base=tmp_path)
 
 
 def test_variables_come_from_the_environment() -> None:
@@ -251,6 +253,46 @@ def test_nodes_are_written_too() -> None:
     text = dumps(pipeline)
     assert 'address = "CTPACS@10.0.0.5:104"' in text
     assert loads(text).nodes == pipeline.nodes
+
+
+def test_nodes_of_the_dsl_are_written() -> None:
+    nodes = {
+        "pacs": Node(host="pacs.org", port=11112, ae_title="PACS", tls=Tls(ca="ca.pem"), max_associations=2),
+        "odd": Node(host="pacs.org", ae_title="A@B"),
+    }
+    pipeline = Pipeline(sources.Inlet() | sinks.Discard(), nodes=nodes, local=Local(ae_title="ME"))
+    text = pipeline.to_toml()
+    assert tomllib.loads(text)["nodes"] == {
+        "pacs": {"address": "PACS@pacs.org:11112", "max-associations": 2, "tls": {"ca": "ca.pem"}},
+        "odd": {"host": "pacs.org", "ae-title": "A@B"},
+    }
+    again = Pipeline.from_toml(text)
+    assert again == pipeline
+    assert again.nodes == nodes
+    assert again != Pipeline(sources.Inlet() | sinks.Discard(), nodes={"pacs": nodes["pacs"]})
+
+
+def test_a_name_that_no_file_can_have_is_not_written() -> None:
+    pipeline = Pipeline(sources.Inlet() | sinks.Discard(), nodes={"A@b": Node(host="b")})
+    with pytest.raises(ConfigError, match=r"\[nodes\] A@b: 'A@b' is no name"):
+        pipeline.to_toml()
+
+
+def test_stages_know_the_nodes_and_who_we_are() -> None:
+    settings = Settings.loads('[local]\nae-title = "ME"\n[nodes.other]\naddress = "OTHER@o"')
+    context = loads(EXAMPLE, settings=settings).context("inbox")
+    assert {name: node.address for name, node in context.nodes.items()} == {
+        "other": "OTHER@o:104",
+        "ctpacs": "CTPACS@10.0.0.5:104",
+    }
+    assert context.local == Local(ae_title="ME")
+    assert loads(EXAMPLE).context("inbox").local is None
+
+
+def test_an_address_may_ask_for_tls() -> None:
+    node = '[nodes.a]\naddress = "dicoms://A@a:2762"\n{}\n[sources.i]\ntype = "inlet"\n[sinks.d]\ntype = "discard"\nfrom = "i"'
+    assert loads(node.format("")).nodes["a"].tls == Tls()
+    assert loads(node.format("tls = { verify = false }")).nodes["a"].tls == Tls(verify=False)
 
 
 def test_a_function_has_a_name_in_the_file() -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from dcmflow.config.node import Node
 from dcmflow.config.places import Folder, parse_directory, parse_place
 from dcmflow.config.settings import Settings
 from dcmflow.errors import ConfigError
+from dcmflow.net.node import Node, Tls
 
 SETTINGS = Settings.loads(
     '[nodes.mypacs]\naddress = "MYPACS@mypacs.org:11112"\n'
@@ -72,6 +72,7 @@ def test_nodes_and_directories_are_told_apart(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     (tmp_path / "inbox").mkdir()
     assert parse_place("mypacs", SETTINGS) == SETTINGS.nodes["mypacs"]
+    assert parse_place("dicoms://PACS@pacs:2762") == Node(host="pacs", port=2762, ae_title="PACS", tls=Tls())
     assert parse_place("research", SETTINGS) == SETTINGS.dirs["research"]
     assert parse_place("inbox", SETTINGS) == Folder(path=str(tmp_path / "inbox"))
     assert parse_place("./new") == Folder(path=str(tmp_path / "new"))

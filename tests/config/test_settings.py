@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from dcmflow.config.node import Node, Timeouts, Tls
 from dcmflow.config.places import Folder
 from dcmflow.config.settings import Local, Settings, settings_path
 from dcmflow.errors import ConfigError
+from dcmflow.net.node import Node, Timeouts, Tls
 
 EXAMPLE = """\
 [local]

@@ -53,6 +53,11 @@ COMMANDS = {
         "List the stages there are, or describe one.",
         "dcmflow stages where",
     ),
+    "echo": Command(
+        "dcmflow.cli.echo:echo",
+        "Ask nodes whether they are there (C-ECHO).",
+        "dcmflow echo MYPACS@10.0.0.5:104",
+    ),
     "sort": Command(
         "dcmflow.cli.sort:sort",
         "Sort DICOM files into folders.",

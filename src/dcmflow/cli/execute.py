@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -40,6 +40,7 @@ class Execution:
         report: where the report goes; None: nowhere.
         format: "text" for the summary, "json" for the report on stdout.
         total: how many instances will come, where that is known.
+        observe: further observers of its events.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Execution:
         report: ReportFile | None = None,
         format: str = "text",
         total: int | None = None,
+        observe: Iterable[Observer] = (),
     ) -> None:
         self._pipeline = pipeline
         self._grace = grace
@@ -63,6 +65,7 @@ class Execution:
         self._observers: list[Observer] = [
             self.refusals,
             *start_logging(self._options, self._progress.write, live=live),
+            *observe,
         ]
         self._running: Running | None = None
         self._error: Exception | None = None
@@ -189,8 +192,9 @@ def execute(
     report: str | os.PathLike[str] | None = None,
     format: str = "text",
     total: int | None = None,
+    observe: Iterable[Observer] = (),
 ) -> int:
-    """Run a pipeline until its sources end or a signal comes; returns the exit code.
+    """Run a pipeline until its sources end or a signal comes; returns the exit code. Arguments as of `Execution`.
 
     Raises:
         ConfigError, GraphError, StageError: what ended it, or kept it from starting.
@@ -198,7 +202,9 @@ def execute(
     options = backend_options(backend)
     pipeline.check()
     report_file = ReportFile(report) if report is not None else None
-    execution = Execution(pipeline, grace=grace, report=report_file, format=format, total=total)
+    execution = Execution(
+        pipeline, grace=grace, report=report_file, format=format, total=total, observe=observe
+    )
     anyio.run(execution.run, backend="asyncio" if backend == "uvloop" else backend, backend_options=options)
     return execution.finish()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from dcmflow.cli.common import Usage, options
@@ -14,11 +15,15 @@ if TYPE_CHECKING:
     from dcmflow.flow.pipeline import Pipeline
 
 
-def load_settings() -> Settings:
-    """The settings, from the file that `--config` names or from its usual place. Raises ConfigError."""
+def load_settings(values: Mapping[str, object] | None = None) -> Settings:
+    """The settings, from the file that `--config` names or from its usual place. Raises ConfigError.
+
+    Args:
+        values: what the command line says, by dotted key; None values do not count.
+    """
     from dcmflow.config.settings import Settings
 
-    return Settings.load(options().config)
+    return Settings.load(options().config, options=values)
 
 
 def load_pipeline(file: str | os.PathLike[str]) -> Pipeline:

@@ -103,8 +103,8 @@ def destination(text: str, settings: Settings) -> Folder:
         ConfigError: a bare word that is none of these.
         Usage: a node.
     """
-    from dcmflow.config.node import Node
     from dcmflow.config.places import parse_directory, parse_place
+    from dcmflow.net.node import Node
 
     if os.path.isdir(text) and text not in settings.dirs:
         return parse_directory(text)

@@ -37,8 +37,8 @@ def stages(
 
 def matching(name: str) -> list[tuple[str, str]]:
     """The stages of a type, written `where`, `filter.where` or `filters.where`: (kind, type). Raises Usage."""
-    from dcmflow.flow.graph import suggest
     from dcmflow.flow.registry import registered
+    from dcmflow.suggest import suggest
 
     kind, dot, type_name = name.rpartition(".")
     kinds = [each for each in KINDS if not dot or each == kind.removesuffix("s")]

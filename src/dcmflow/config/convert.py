@@ -11,7 +11,7 @@ import msgspec
 
 from dcmflow.config.document import Document
 from dcmflow.errors import ConfigError
-from dcmflow.flow.graph import suggest
+from dcmflow.suggest import suggest
 
 T = TypeVar("T")
 

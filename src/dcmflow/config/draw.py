@@ -111,6 +111,8 @@ def without_secrets(pipeline: Pipeline) -> Pipeline:
         limits=pipeline.limits,
         base=pipeline.base,
         selectors=pipeline.selectors,
+        nodes=pipeline.nodes,
+        local=pipeline.local,
     )
 
 

@@ -9,13 +9,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from dcmflow.config.address import parse_address
 from dcmflow.config.convert import convert, in_toml
 from dcmflow.config.document import Document
-from dcmflow.config.node import Node, Tls
 from dcmflow.config.places import Folder, absolute
 from dcmflow.errors import ConfigError
-from dcmflow.flow.graph import suggest
+from dcmflow.net.address import parse_address
+from dcmflow.net.node import Node, Tls
+from dcmflow.suggest import suggest
 
 _NO_NAME = re.compile(r"[@:/\\{}]|^\s|\s$|^$|[\x00-\x1f]|^[.~]")
 _PARTS = ("host", "port", "ae-title")
@@ -42,19 +42,25 @@ def _entries(document: Document, kind: str, data: Mapping[str, Any]) -> Iterable
                 (kind,),
                 (name,),
             )
-        if _NO_NAME.search(name):
-            raise document.error(
-                f"{name!r} is no name: it is not empty and has no '@', ':', '/', '\\', braces or spaces around it, "
-                "and begins with neither '.' nor '~'",
-                (kind, name),
-            )
+        if problem := name_problem(name):
+            raise document.error(problem, (kind, name))
         yield name, item
+
+
+def name_problem(name: str) -> str:
+    """Why this cannot be the name of a node or directory; empty when it can."""
+    if not _NO_NAME.search(name):
+        return ""
+    return (
+        f"{name!r} is no name: it is not empty and has no '@', ':', '/', '\\', braces or spaces around it, "
+        "and begins with neither '.' nor '~'"
+    )
 
 
 def read_nodes(
     document: Document, base: Path | None, data: Mapping[str, Any] | None = None, *, lax: bool = False
 ) -> dict[str, Node]:
-    """The nodes of a file by name. Paths of certificates become absolute, relative ones from `base`.
+    """The nodes of a file by name. Paths of certificates become absolute where there is a `base` for relative ones.
 
     Args:
         data: the content where it is not that of the document, because variables were replaced.
@@ -76,6 +82,8 @@ def read_nodes(
             except ConfigError as error:
                 raise document.error(error.problem, table, "address") from None
             fields |= {"host": node.host, "port": node.port, "ae-title": node.ae_title}
+            if node.tls is not None:
+                fields.setdefault("tls", {})
         elif "host" not in fields and set(fields) <= {*Node.__struct_encode_fields__}:
             raise document.error(
                 'where is it? write address = "AE@host:port", or host, port and ae-title', table
@@ -86,7 +94,13 @@ def read_nodes(
 
 
 def absolute_tls(tls: Tls, base: Path | None) -> Tls:
-    """The same with absolute paths; relative ones are relative to `base`. Raises ConfigError for an unknown `~user`."""
+    """The same with absolute paths; relative ones are relative to `base`, None: to where they are used.
+
+    Raises:
+        ConfigError: an unknown `~user`.
+    """
+    if base is None:
+        return tls
     paths = {key: getattr(tls, key) for key in ("cert", "key", "ca")}
     return replace(tls, **{key: str(absolute(path, base)) for key, path in paths.items() if path is not None})
 

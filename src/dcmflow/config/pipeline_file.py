@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from dcmflow.config.convert import convert, in_toml
 from dcmflow.config.document import Document, dotted
 from dcmflow.config.names import check_tables, read_nodes, read_selectors
-from dcmflow.config.node import Node
 from dcmflow.config.selectors import check_selectors
 from dcmflow.config.stages import stage_class
 from dcmflow.config.variables import expand, has_variable
@@ -23,10 +22,11 @@ from dcmflow.config.wiring import Entry, check_graph, wire
 from dcmflow.config.write import dumps as dumps
 from dcmflow.errors import ConfigError
 from dcmflow.flow.capacity import Limits
-from dcmflow.flow.graph import ON_ERROR_WORDS, suggest
+from dcmflow.flow.graph import ON_ERROR_WORDS
 from dcmflow.flow.pipeline import Pipeline
 from dcmflow.flow.registry import registered
 from dcmflow.flow.stage import KINDS
+from dcmflow.suggest import suggest
 
 if TYPE_CHECKING:
     from dcmflow.config.settings import Settings
@@ -35,28 +35,18 @@ KEYS = ("name", "limits")
 TABLES = ("nodes", "selectors", "sources", "filters", "routers", "sinks")
 
 
-class FilePipeline(Pipeline):
-    """A pipeline that was read from a file.
-
-    Attributes:
-        nodes: the nodes that its stages may name: those of the file and those of the settings.
-    """
-
-    nodes: Mapping[str, Node]
-
-
 def load(
     path: str | os.PathLike[str],
     *,
     environ: Mapping[str, str] = os.environ,
     settings: Settings | None = None,
-) -> FilePipeline:
+) -> Pipeline:
     """The pipeline of a file; relative paths in it are relative to its folder.
 
     Args:
         path: the file.
         environ: where `${VAR}` is taken from.
-        settings: where nodes and selectors come from that the file does not have itself.
+        settings: who we are, and where nodes and selectors come from that the file does not have itself.
 
     Raises:
         ConfigError: with file, table, key and line, and a suggestion where there is one. Further errors are its notes.
@@ -72,7 +62,7 @@ def loads(
     base: str | os.PathLike[str] | None = None,
     environ: Mapping[str, str] = os.environ,
     settings: Settings | None = None,
-) -> FilePipeline:
+) -> Pipeline:
     """The pipeline of the text of a pipeline file.
 
     Args:
@@ -90,7 +80,7 @@ def loads(
 
 def _read(
     document: Document, base: Path | None, environ: Mapping[str, str], settings: Settings | None
-) -> FilePipeline:
+) -> Pipeline:
     if not document.data:
         raise document.error("the file is empty: a pipeline has at least a source and a sink")
     check_tables(document, TABLES, KEYS)
@@ -105,16 +95,16 @@ def _read(
     _raise_all(problems)
     edges, problems = wire(document, entries)
     _raise_all(problems)
-    pipeline = FilePipeline.from_graph(
+    pipeline = Pipeline.from_graph(
         {key: entry.stage for key, entry in entries.items()},
         edges,
         name=name,
         limits=limits,
         base=base,
         selectors=selectors,
+        nodes=nodes,
+        local=settings.local if settings is not None else None,
     )
-    assert isinstance(pipeline, FilePipeline)
-    pipeline.nodes = nodes
     check_graph(document, entries, pipeline.graph)
     return pipeline
 

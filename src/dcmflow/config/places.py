@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct
 
-from dcmflow.config.address import FORMS, parse_node
-from dcmflow.config.node import Node
 from dcmflow.errors import ConfigError
-from dcmflow.flow.graph import suggest
+from dcmflow.net.address import FORMS, is_address, parse_node
+from dcmflow.net.node import Node
+from dcmflow.suggest import suggest
 
 if TYPE_CHECKING:
     from dcmflow.config.settings import Settings
@@ -98,8 +98,8 @@ def absolute(path: str, base: Path | None) -> Path:
 def parse_place(text: str, settings: Settings | None = None) -> Node | Folder:
     """A node or a directory, whichever is meant.
 
-    Names of the settings come first, then what has the form of a path (a separator, a leading `.` or `~`), then node
-    addresses, then existing directories.
+    Names of the settings come first, then `dicom://` and `dicoms://`, then what has the form of a path (a separator, a
+    leading `.` or `~`), then node addresses, then existing directories.
 
     Raises:
         ConfigError: a bare word that is no name and no path; with a suggestion where there is one.
@@ -108,6 +108,8 @@ def parse_place(text: str, settings: Settings | None = None) -> Node | Folder:
     dirs = settings.dirs if settings is not None else {}
     if text in nodes:
         return nodes[text]
+    if is_address(text):
+        return parse_node(text)
     if (
         text in dirs
         or not text.strip()

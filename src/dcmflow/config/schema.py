@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from dcmflow.config.node import Node
 from dcmflow.config.stages import document as document
 from dcmflow.config.stages import stage_class, stage_types
 from dcmflow.flow.capacity import Limits
 from dcmflow.flow.stage import KINDS, Stage
+from dcmflow.net.node import Node
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _DEFINITIONS = "#/$defs/{name}"

@@ -10,50 +10,22 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from msgspec import Meta, Struct, field, to_builtins
-from msgspec.structs import force_setattr, replace
+from msgspec import Struct, field, to_builtins
+from msgspec.structs import replace
 
 from dcmflow.config.convert import convert
 from dcmflow.config.document import Document
 from dcmflow.config.names import absolute_tls, check_tables, read_folders, read_nodes, read_selectors
-from dcmflow.config.node import Node, Tls, ae_title
 from dcmflow.config.places import Folder
 from dcmflow.errors import ConfigError
+from dcmflow.net.node import Local as Local
+from dcmflow.net.node import Node
 
 CONFIG_VARIABLE = "DCMFLOW_CONFIG"
 _TABLES = ("local", "nodes", "dirs", "selectors")
 _OF_ENVIRONMENT = {"DCMFLOW_AE_TITLE": "ae-title", "DCMFLOW_PORT": "port", "DCMFLOW_HOST": "host"}
-
-
-class Local(
-    Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True, omit_defaults=True
-):
-    """Who we are: `[local]`."""
-
-    ae_title: Annotated[
-        str, Meta(description="Our AE title: calling on our associations, called on our port.")
-    ] = "DCMFLOW"
-    port: Annotated[int, Meta(ge=1, le=65535, description="The port we listen on.")] = 11112
-    host: Annotated[
-        str, Meta(min_length=1, description="The address we listen on; 0.0.0.0 is all of IPv4.")
-    ] = "0.0.0.0"
-    tls: Annotated[
-        Tls | None, Meta(description="Speak TLS on our port; a `ca` asks for the client's certificate.")
-    ] = None
-
-    def __post_init__(self) -> None:
-        try:
-            force_setattr(self, "ae_title", ae_title(self.ae_title))
-        except ConfigError as error:
-            raise error.at(key="ae-title") from None
-
-    @property
-    def address(self) -> str:
-        """`AE@host:port`, as a `listen` of a pipeline file."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.ae_title}@{host}:{self.port}"
 
 
 class Settings(Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dcmflow.config.document import Document
-from dcmflow.flow.graph import suggest
+from dcmflow.suggest import suggest
 
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(:-[^}]*)?\})?")
 

@@ -8,8 +8,9 @@ from typing import NamedTuple
 from dcmflow.config.convert import in_toml
 from dcmflow.config.document import Document
 from dcmflow.errors import ConfigError, GraphError
-from dcmflow.flow.graph import ON_ERROR_WORDS, OTHERWISE, Edge, Graph, suggest
+from dcmflow.flow.graph import ON_ERROR_WORDS, OTHERWISE, Edge, Graph
 from dcmflow.flow.stage import Router, Sink, Source, Stage
+from dcmflow.suggest import suggest
 
 
 class Entry(NamedTuple):

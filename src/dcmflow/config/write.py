@@ -9,12 +9,14 @@ from typing import Any
 import msgspec
 
 from dcmflow.config import toml_text
-from dcmflow.config.node import Node
+from dcmflow.config.names import name_problem
 from dcmflow.config.variables import escape
 from dcmflow.errors import ConfigError
 from dcmflow.flow.pipeline import Pipeline
 from dcmflow.flow.registry import function_name, registered, stage_type
 from dcmflow.flow.stage import KINDS, Stage
+from dcmflow.net.address import parse_address
+from dcmflow.net.node import Node
 
 _OF_TOML = (datetime.datetime, datetime.date, datetime.time)
 
@@ -26,15 +28,16 @@ def dumps(pipeline: Pipeline) -> str:
     relative ones mean something else when the file lies in another folder.
 
     Raises:
-        ConfigError: a function that is not at the top level of a module, a stage whose class is not registered under
-            a type, a value that TOML has no words for.
+        ConfigError: a node whose name no file can have, a function that is not at the top level of a module, a stage
+            whose class is not registered under a type, a value that TOML has no words for.
     """
     head = [f"name = {toml_text.value(escape(pipeline.name))}"]
     if limits := msgspec.to_builtins(pipeline.limits):
         head.append(f"limits = {toml_text.value(_escaped(limits))}")
     parts = ["\n".join(head) + "\n"]
-    nodes: Mapping[str, Node] = getattr(pipeline, "nodes", {})
-    for name, node in nodes.items():
+    for name, node in pipeline.nodes.items():
+        if problem := name_problem(name):
+            raise ConfigError(problem, table="nodes", key=name)
         parts.append(toml_text.table(("nodes", name), _escaped(_node(node))))
     if pipeline.selectors:
         parts.append(toml_text.table(("selectors",), _escaped(pipeline.selectors)))
@@ -73,9 +76,14 @@ def type_of(stage: Stage) -> str:
 
 def _node(node: Node) -> dict[str, Any]:
     fields = msgspec.to_builtins(node)
-    for part in ("host", "port", "ae-title"):
-        fields.pop(part, None)
-    return {"address": node.address, **fields}
+    try:
+        place = parse_address(node.address)
+    except ConfigError:  # an AE title with '@' in it, for one
+        return fields  # type: ignore[no-any-return]
+    if (place.host, place.port, place.ae_title) != (node.host, node.port, node.ae_title):
+        return fields  # type: ignore[no-any-return]
+    rest = {key: item for key, item in fields.items() if key not in ("host", "port", "ae-title")}
+    return {"address": node.address, **rest}
 
 
 def _escaped(item: Any) -> Any:

@@ -281,8 +281,11 @@ class Instance:
 
         Ready for `writelines`, `writev` or `sendmsg`; nothing is copied.
         """
-        meta = part10.build_meta(self.sop_class_uid, self.sop_instance_uid, self.transfer_syntax_uid)
-        return [meta, *self.payload.segments()]
+        return [self.part10_meta(), *self.payload.segments()]
+
+    def part10_meta(self) -> bytes:
+        """What stands before the data set in its file: preamble, prefix, File Meta Information (PS3.10 7.1)."""
+        return part10.build_meta(self.sop_class_uid, self.sop_instance_uid, self.transfer_syntax_uid)
 
     def verify(self) -> None:
         """Walk all top-level elements, and the fragments of encapsulated pixel data, to the end.

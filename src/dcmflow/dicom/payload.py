@@ -20,6 +20,7 @@ from typing import Final, NamedTuple, final
 from weakref import ref
 
 from dcmflow.dicom.elements import Buffer
+from dcmflow.dicom.spilled import Spilled
 from dcmflow.errors import DatasetError
 
 KEEP: Final = 32 * 1024  # an untouched stretch of at least this many bytes stays a slice of its own
@@ -74,6 +75,11 @@ class MemoryPayload:
     def resident(self) -> int:
         """Bytes held in memory."""
         return self.size
+
+    @property
+    def spilled(self) -> Spilled | None:
+        """None: it is in memory."""
+        return None
 
     def held(self) -> Sequence[Buffer]:
         """The buffers in memory."""
@@ -145,12 +151,13 @@ class FilePayload:
         path: the file.
         parts: bytes and regions of the file in order, cut between top-level elements.
         lead: the first bytes of the first region, when they were read already.
+        owner: kept as long as this payload and what is spliced from it; whatever keeps the file there.
 
     Raises:
         DatasetError: the file cannot be examined.
     """
 
-    __slots__ = ("_bases", "_lead", "_mapping", "_parts", "_signature", "path", "size")
+    __slots__ = ("_bases", "_lead", "_mapping", "_owner", "_parts", "_signature", "path", "size")
 
     path: str
     size: int
@@ -162,8 +169,10 @@ class FilePayload:
         *,
         lead: bytes = b"",
         signature: tuple[int, int, int] | None = None,
+        owner: object = None,
     ) -> None:
         self.path = path
+        self._owner = owner
         self._parts = tuple(parts)
         self._lead = lead if self._parts and isinstance(self._parts[0], Region) else b""
         self._mapping: ref[mmap.mmap] | None = None
@@ -174,6 +183,14 @@ class FilePayload:
             size += _length(part)
         self.size = size
         self._signature = signature or self._examine()
+
+    @property
+    def spilled(self) -> Spilled | None:
+        """The nameless file that this is all of; None when it is something else, or was edited."""
+        owner = self._owner
+        if isinstance(owner, Spilled) and len(self._parts) == 1 and isinstance(self._parts[0], Region):
+            return owner if self._parts[0].offset + self._parts[0].length == owner.size else None
+        return None
 
     def _examine(self) -> tuple[int, int, int]:
         try:
@@ -314,7 +331,9 @@ class FilePayload:
             DatasetError: the file is gone or is not the same any more.
         """
         os.close(self._open())
-        return FilePayload(self.path, _splice(self, replacements), signature=self._signature)
+        return FilePayload(
+            self.path, _splice(self, replacements), signature=self._signature, owner=self._owner
+        )
 
     def shared(self, start: int, end: int) -> list[bytes | Region]:
         """A stretch as regions of the file and slices of the parts in memory."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     from dcmflow.dicom.selector import Selector
     from dcmflow.flow.ledger import Ledger
     from dcmflow.flow.outlet import Fanout
+    from dcmflow.flow.resources import Resources
     from dcmflow.flow.statistics import Counters
 
+T = TypeVar("T")
 
 PACKAGE = "package:"
 
@@ -41,6 +44,10 @@ class Context:
         pipeline: the name of the pipeline.
         base: the folder that relative paths are relative to.
         selectors: named selectors, name to text.
+        nodes: DICOM peers by name, each a `dcmflow.net.node.Node`.
+        local: who we are on the network, a `dcmflow.net.node.Local`; None where nobody said.
+        resources: what the stages of the run share; None outside of a run.
+        landing: a folder on the file system where instances of this pipeline are stored; None where none is.
         report: gives an event to the observers.
     """
 
@@ -51,12 +58,19 @@ class Context:
         pipeline: str = "",
         base: Path | None = None,
         selectors: Mapping[str, str] | None = None,
+        nodes: Mapping[str, Any] | None = None,
+        local: Any = None,
+        resources: Resources | None = None,
         report: Callable[[Event], None] = lambda event: None,
     ) -> None:
         self.stage = stage
         self.pipeline = pipeline
         self.base = base
         self.selectors: Mapping[str, str] | dict[str, str] = selectors or {}
+        self.nodes: Mapping[str, Any] = nodes or {}
+        self.local: Any = local
+        self.resources: Resources | None = resources
+        self.landing: str | None = None
         self.report = report
 
     def path(self, text: str | os.PathLike[str]) -> Path:
@@ -77,6 +91,26 @@ class Context:
         from dcmflow.dicom.selector import Selector
 
         return Selector.parse(text, self.selectors)
+
+    async def resource(self, key: Hashable, make: Callable[[], AbstractAsyncContextManager[T]]) -> T:
+        """What several stages of a run share, such as the listener on a port.
+
+        The first one who asks has it made and entered. It stays open until all stages are closed.
+
+        Args:
+            key: what it is the one of, such as `("listener", host, port)`.
+            make: makes its context manager.
+
+        Raises:
+            RuntimeError: this is no run; give the context `Resources`.
+            Exception: what entering raised.
+        """
+        if self.resources is None:
+            raise RuntimeError(
+                f"stage {self.stage!r} shares {key!r} with other stages and was opened with a context that has no resources: "
+                "async with Resources() as resources, then Context(..., resources=resources)"
+            )
+        return await self.resources.get(key, make)
 
     def warn(self, message: str, path: str | None = None) -> None:
         self.report(Warned(stage=self.stage, message=message, path=path))

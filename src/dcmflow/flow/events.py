@@ -148,6 +148,26 @@ class NotDicomFound(Event, frozen=True, kw_only=True):
     path: str
 
 
+class AssociationRejected(Event, frozen=True, kw_only=True):
+    """Somebody called and was rejected."""
+
+    level = "warning"
+
+    stage: str
+    peer: str
+    reason: str
+
+
+class AssociationEnded(Event, frozen=True, kw_only=True):
+    """An association ended otherwise than by release: aborted, timed out, connection lost."""
+
+    level = "warning"
+
+    stage: str
+    peer: str
+    reason: str
+
+
 class Warned(Event, frozen=True, kw_only=True):
     """Something an operator should know and the pipeline can live with."""
 

@@ -10,7 +10,6 @@ object twice is one node.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, ClassVar, NamedTuple
@@ -19,6 +18,7 @@ import msgspec
 
 from dcmflow.errors import GraphError
 from dcmflow.flow.stage import Part, Router, Sink, Source, Stage
+from dcmflow.suggest import suggest as suggest
 
 OTHERWISE = "*"
 ON_ERROR_WORDS = ("refuse", "skip", "stop")
@@ -296,12 +296,6 @@ def plain(stage: Stage) -> dict[str, Any]:
     fields = msgspec.to_builtins(stage, enc_hook=function_name)
     assert isinstance(fields, dict)
     return fields
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?`, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def check_name(name: object) -> None:

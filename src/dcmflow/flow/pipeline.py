@@ -19,8 +19,9 @@ from dcmflow.flow.events import Observer
 from dcmflow.flow.failure import only_cause
 from dcmflow.flow.graph import Edge, Graph
 from dcmflow.flow.registry import file_format
+from dcmflow.flow.resources import Resources
 from dcmflow.flow.running import Running
-from dcmflow.flow.stage import Part, Stage
+from dcmflow.flow.stage import Part, Sink, Stage
 from dcmflow.flow.statistics import Statistics
 
 
@@ -38,6 +39,9 @@ class Pipeline:
         limits: how much may be unsettled at once.
         base: the folder that relative paths in stages are relative to; None: the working directory.
         selectors: named selectors that selectors of this pipeline may use.
+        nodes: DICOM peers that its stages may name, each a `dcmflow.net.node.Node`.
+        local: who we are on the network, a `dcmflow.net.node.Local`; None: stages have their own defaults. It belongs to
+            where the pipeline runs, so it is not written to a file and does not count when pipelines are compared.
 
     Raises:
         GraphError: the parts cannot be joined so.
@@ -50,8 +54,10 @@ class Pipeline:
         limits: Limits | None = None,
         base: str | os.PathLike[str] | None = None,
         selectors: Mapping[str, str] | None = None,
+        nodes: Mapping[str, Any] | None = None,
+        local: Any = None,
     ) -> None:
-        self._set(Graph.of(*parts), name, limits, base, selectors)
+        self._set(Graph.of(*parts), name, limits, base, selectors, nodes, local)
 
     def _set(
         self,
@@ -60,12 +66,16 @@ class Pipeline:
         limits: Limits | None,
         base: str | os.PathLike[str] | None,
         selectors: Mapping[str, str] | None,
+        nodes: Mapping[str, Any] | None,
+        local: Any,
     ) -> None:
         self.graph = graph
         self.name = name
         self.limits: Limits = limits or Limits()
         self.base: Path | None = Path(base) if base is not None else None
         self.selectors: dict[str, str] = dict(selectors or {})
+        self.nodes: dict[str, Any] = dict(nodes or {})
+        self.local: Any = local
 
     @classmethod
     def from_graph(
@@ -77,10 +87,12 @@ class Pipeline:
         limits: Limits | None = None,
         base: str | os.PathLike[str] | None = None,
         selectors: Mapping[str, str] | None = None,
+        nodes: Mapping[str, Any] | None = None,
+        local: Any = None,
     ) -> Pipeline:
         """A pipeline of named stages and the edges between them, as a pipeline file says it."""
         pipeline = cls.__new__(cls)
-        pipeline._set(Graph(stages, edges), name, limits, base, selectors)
+        pipeline._set(Graph(stages, edges), name, limits, base, selectors, nodes, local)
         return pipeline
 
     @classmethod
@@ -112,11 +124,23 @@ class Pipeline:
             except ConfigError as error:
                 raise error.at(table=f"{stage.kind}s.{name}") from None
 
-    def context(self, stage: str, report: Observer = lambda event: None) -> Context:
+    def context(
+        self, stage: str, report: Observer = lambda event: None, resources: Resources | None = None
+    ) -> Context:
         """What a stage of this pipeline is opened with."""
-        return Context(
-            stage=stage, pipeline=self.name, base=self.base, selectors=self.selectors, report=report
+        context = Context(
+            stage=stage,
+            pipeline=self.name,
+            base=self.base,
+            selectors=self.selectors,
+            nodes=self.nodes,
+            local=self.local,
+            resources=resources,
+            report=report,
         )
+        sinks = (sink for sink in self.graph.stages.values() if isinstance(sink, Sink))
+        context.landing = next((place for sink in sinks if (place := sink.landing(context))), None)
+        return context
 
     @asynccontextmanager
     async def start(self, *, observe: Observer | Iterable[Observer] = ()) -> AsyncIterator[Running]:
@@ -175,7 +199,8 @@ class Pipeline:
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, Pipeline)
-            and (self.name, self.limits, self.selectors) == (other.name, other.limits, other.selectors)
+            and (self.name, self.limits) == (other.name, other.limits)
+            and (self.selectors, self.nodes) == (other.selectors, other.nodes)
             and self.graph == other.graph
         )
 

@@ -32,7 +32,7 @@ def registered(kind: str) -> Mapping[str, EntryPoint]:
 
 def stage_type(kind: str, type_name: str) -> Callable[..., Stage]:
     """The class of a stage. Raises ConfigError for an unknown type, with a suggestion, or one that cannot be loaded."""
-    from dcmflow.flow.graph import suggest
+    from dcmflow.suggest import suggest
 
     points = registered(kind)
     if type_name not in points:

@@ -2,7 +2,7 @@
 
 One task, the supervisor, owns the run: it opens the stages (the last ones first, so that nothing moves
 before there is a place for it), starts one task per stage, waits for them to end, closes the stages in
-reverse, and closes the books. It stands beside the block of `async with pipeline.start()`, so that
+reverse and then what they shared, and closes the books. It stands beside the block of `async with pipeline.start()`, so that
 cancelling the run does not cancel the block.
 
     drain     sources end, end-of-stream runs down the graph stage by stage, each ends when all before it have
@@ -41,6 +41,7 @@ from dcmflow.flow.failure import leaves, only_cause
 from dcmflow.flow.ledger import Ledger
 from dcmflow.flow.opened import Opened
 from dcmflow.flow.outlet import Branches, Fanout
+from dcmflow.flow.resources import Resources
 from dcmflow.flow.stage import Source, Stage
 from dcmflow.flow.statistics import PipelineStatistics, Statistics
 
@@ -64,11 +65,12 @@ class Running:
         self._draining = False
         self._started_at: float | None = None
         self._seconds = 0.0
+        self._resources = Resources()
         self._nodes = {
             name: Node(
                 name,
                 stage,
-                pipeline.context(name, self._report),
+                pipeline.context(name, self._report, self._resources),
                 self._ledger,
             )
             for name, stage in ((name, pipeline.graph.stages[name]) for name in pipeline.graph.order())
@@ -198,7 +200,7 @@ class Running:
 
     async def _run_stages(self, task_status: TaskStatus[None]) -> None:
         with self._stop:
-            async with AsyncExitStack() as stack:
+            async with self._resources, AsyncExitStack() as stack:
                 for name, node in reversed(self._nodes.items()):
                     opened = Opened(name, node.stage, node.context)
                     node.actor = await stack.enter_async_context(opened)

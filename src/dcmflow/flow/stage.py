@@ -196,6 +196,10 @@ class Sink(Stage, frozen=True, kw_only=True):
         ),
     ] = True
 
+    def landing(self, context: Context) -> str | None:
+        """A folder on the file system where this sink keeps instances as files; None: it does not."""
+        return None
+
     def promise(self) -> str:
         """What having been accepted here means, in words; empty when it means nothing durable."""
         return ""

@@ -11,6 +11,7 @@ _HOMES = {
     "Discard": "dcmflow.sinks.discard",
     "Outlet": "dcmflow.sinks.outlet",
     "Quarantine": "dcmflow.sinks.quarantine",
+    "Store": "dcmflow.sinks.store",
 }
 
 if TYPE_CHECKING:
@@ -18,5 +19,6 @@ if TYPE_CHECKING:
     from dcmflow.sinks.discard import Discard as Discard
     from dcmflow.sinks.outlet import Outlet as Outlet
     from dcmflow.sinks.quarantine import Quarantine as Quarantine
+    from dcmflow.sinks.store import Store as Store
 else:
     __getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

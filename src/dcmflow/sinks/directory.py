@@ -74,6 +74,9 @@ class Directory(_Grouping, frozen=True):
     def promise(self) -> str:
         return "on disk at" if self.fsync else "handed to the file system at"
 
+    def landing(self, context: Context) -> str | None:
+        return str(context.path(self.path))
+
     @asynccontextmanager
     async def open(self, context: Context) -> AsyncIterator[_Actor]:
         root = str(context.path(self.path))

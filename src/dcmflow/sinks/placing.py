@@ -77,7 +77,7 @@ class Placement:
         try:
             if self._choose():
                 folder = os.path.dirname(self.target)
-                self._temporary = self._linked(folder) if self._link else None
+                self._temporary = self._adopted(folder) or (self._linked(folder) if self._link else None)
                 if self._temporary is None:
                     buffers = self.instance.part10_segments()
                     self._temporary = writing.write_temporary(
@@ -159,6 +159,22 @@ class Placement:
             what = "exists with other content" if verdict == "version" else "exists and is incomplete"
             hint = "exists = 'skip', 'replace' or 'keep-both' would let it pass"
         raise Refused(f"{self.target} {what}; {hint}", status=_DUPLICATE, instance_uid=uid)
+
+    def _adopted(self, folder: str) -> str | None:
+        """A name for the nameless file that the instance arrived in; None where it is in no such file, or on another disk."""
+        spilled = self.instance.payload.spilled
+        if spilled is None:
+            return None
+        meta = self.instance.part10_meta()
+        if spilled.size - self.instance.payload.size != len(meta) or not spilled.begins_with(meta):
+            return None
+        writing.make_folders(folder, self.folders)
+        temporary = os.path.join(folder, writing.temporary_name())
+        if not spilled.adopt(temporary):
+            return None
+        if self._fsync:
+            writing.fsync_file(temporary)
+        return temporary
 
     def _linked(self, folder: str) -> str | None:
         """A hard link to the file that the instance comes from; None where that does not hold what is to be stored."""

@@ -9,12 +9,14 @@ from dcmflow._lazy import lazy_names
 _HOMES = {
     "Directory": "dcmflow.sources.directory",
     "Inlet": "dcmflow.sources.inlet",
+    "Scp": "dcmflow.sources.scp",
     "Synthetic": "dcmflow.sources.synthetic",
 }
 
 if TYPE_CHECKING:
     from dcmflow.sources.directory import Directory as Directory
     from dcmflow.sources.inlet import Inlet as Inlet
+    from dcmflow.sources.scp import Scp as Scp
     from dcmflow.sources.synthetic import Synthetic as Synthetic
 else:
     __getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

@@ -18,6 +18,7 @@ from dcmflow.errors import ConfigError, DcmflowError
 from dcmflow.flow.context import Context
 from dcmflow.flow.failure import leaves
 from dcmflow.flow.registry import function_name
+from dcmflow.flow.resources import Resources
 from dcmflow.flow.stage import Stage
 
 P = ParamSpec("P")
@@ -90,8 +91,11 @@ def plainly(check: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]
 @asynccontextmanager
 async def opened(stage: Stage, method: str, base: Path | None) -> AsyncIterator[Any]:
     """The actor of a stage, which must have a method of its kind."""
-    context = Context(stage=stage.name or f"{stage.type}-1", base=base)
-    async with stage.open(context) as actor:
+    name = stage.name or f"{stage.type}-1"
+    async with (
+        Resources() as resources,
+        stage.open(Context(stage=name, base=base, resources=resources)) as actor,
+    ):
         has = hasattr(actor, method) or (stage.kind != "source" and hasattr(actor, "run"))
         ensure(has, f"the actor of {named(stage)} has no {method}()")
         yield actor

@@ -1,4 +1,4 @@
-"""A DICOM peer that can be called, and what is known about it."""
+"""A DICOM peer that can be called and what is known about it, and who we are ourselves."""
 
 from __future__ import annotations
 
@@ -73,11 +73,43 @@ class Node(Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fie
     @property
     def address(self) -> str:
         """`AE@host:port`, IPv6 in brackets."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.ae_title}@{host}:{self.port}"
+        return _address(self)
 
     def __str__(self) -> str:
         return self.address
+
+
+class Local(
+    Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True, omit_defaults=True
+):
+    """Who we are: `[local]`."""
+
+    ae_title: Annotated[
+        str, Meta(description="Our AE title: calling on our associations, called on our port.")
+    ] = "DCMFLOW"
+    port: Annotated[int, Meta(ge=1, le=65535, description="The port we listen on.")] = 11112
+    host: Annotated[
+        str, Meta(min_length=1, description="The address we listen on; 0.0.0.0 is all of IPv4.")
+    ] = "0.0.0.0"
+    tls: Annotated[
+        Tls | None, Meta(description="Speak TLS on our port; a `ca` asks for the client's certificate.")
+    ] = None
+
+    def __post_init__(self) -> None:
+        try:
+            force_setattr(self, "ae_title", ae_title(self.ae_title))
+        except ConfigError as error:
+            raise error.at(key="ae-title") from None
+
+    @property
+    def address(self) -> str:
+        """`AE@host:port`, as a `listen` of a pipeline file."""
+        return _address(self)
+
+
+def _address(place: Node | Local) -> str:
+    host = f"[{place.host}]" if ":" in place.host else place.host
+    return f"{place.ae_title}@{host}:{place.port}"
 
 
 def ae_title(text: str) -> str:

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcmflow.config.address import parse_node
-from dcmflow.config.node import Node, ae_title
 from dcmflow.config.settings import Settings
 from dcmflow.errors import ConfigError
+from dcmflow.net.address import parse_listen, parse_node
+from dcmflow.net.node import Local, Node, Tls, ae_title
 
 SETTINGS = Settings.loads(
     '[nodes.mypacs]\naddress = "MYPACS@mypacs.org:11112"\nmax-associations = 2\n'
@@ -43,9 +43,55 @@ def test_a_known_name_brings_all_that_is_known() -> None:
     assert parse_node("mypacs", SETTINGS).max_associations == 2
 
 
+def test_nodes_by_name_will_do() -> None:
+    assert parse_node("mypacs", SETTINGS.nodes) is SETTINGS.nodes["mypacs"]
+    with pytest.raises(ConfigError, match="there is no node 'mypac'; did you mean 'mypacs'"):
+        parse_node("mypac", SETTINGS.nodes)
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "tls"),
+    [
+        ("dicom://PACS@pacs:11112", "PACS@pacs:11112", None),
+        ("dicoms://PACS@pacs:2762", "PACS@pacs:2762", Tls()),
+        (" DICOMS://pacs:PACS:2762 ", "PACS@pacs:2762", Tls()),
+        ("dicoms://PACS@[::1]", "PACS@[::1]:104", Tls()),
+    ],
+)
+def test_an_address_with_a_scheme(text: str, address: str, tls: Tls | None) -> None:
+    node = parse_node(text)
+    assert (node.address, node.tls) == (address, tls)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("", "ME@10.0.0.1:4242"),
+        ("  ", "ME@10.0.0.1:4242"),
+        ("GATE@127.0.0.1:0", "GATE@127.0.0.1:0"),
+        ("GATE@0.0.0.0", "GATE@0.0.0.0:4242"),
+        ("127.0.0.1:104", "ME@127.0.0.1:104"),
+        ("[::]:GATE:104", "GATE@[::]:104"),
+    ],
+)
+def test_where_to_listen(text: str, address: str) -> None:
+    assert parse_listen(text, Local(ae_title="ME", host="10.0.0.1", port=4242)).address == address
+
+
+def test_where_to_listen_when_nobody_said() -> None:
+    assert parse_listen("") == Local()
+    assert parse_listen("dicoms://GATE@127.0.0.1:2762").tls == Tls()
+    assert parse_listen("GATE@127.0.0.1", Local(tls=Tls(cert="me.pem"))).tls == Tls(cert="me.pem")
+    with pytest.raises(ConfigError, match="they go from 0 to 65535"):
+        parse_listen("GATE@127.0.0.1:65536")
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
+        ("http://pacs:104", "http:// is neither dicom:// nor dicoms://"),
+        ("dicoms://pacs", "a host alone says neither AE title nor port"),
+        ("dicoms://", "'' is no host name"),
         ("mypac", "there is no node 'mypac'; did you mean 'mypacs'?"),
         ("localhost", "there is no node 'localhost'; write AE@host:port"),
         ("research", "'research' is a directory of the settings"),

@@ -1,0 +1,1 @@
+"""Associations over anyio: who calls whom, over which connection, and what is done on it."""

@@ -1,0 +1,351 @@
+"""An established association, either side: DIMSE messages over a connection and a transport.
+
+Everything here waits; what decides is in `protocol`. One task at a time may receive, one at a time may send.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple, final
+
+import anyio
+
+from dcmflow.errors import (
+    AssociationAborted,
+    LocalProtocolError,
+    NetworkError,
+    NetworkTimeout,
+    Refused,
+    RemoteProtocolError,
+)
+from dcmflow.net import reasons
+from dcmflow.net.node import Timeouts
+from dcmflow.net.reception import Reception
+from dcmflow.protocol.command import CommandSet
+from dcmflow.protocol.connection import Connection
+from dcmflow.protocol.events import Closed, Command, Data, Event, Message
+from dcmflow.protocol.negotiation import AcceptedContext
+from dcmflow.protocol.pdu import Abort, AssociateReject, Pdu, ReleaseReply, ReleaseRequest
+from dcmflow.protocol.state import State
+
+if TYPE_CHECKING:
+    from dcmflow.dicom.payload import Payload
+    from dcmflow.net.transport import Transport
+    from dcmflow.net.watch import Watch
+    from dcmflow.protocol.fragment import Buffer
+
+PROGRESS = 4096  # bytes of a data set that must come within a `dimse` timeout
+LINGER = 1.0  # seconds for the peer to close after an abort or a release
+
+
+class Received(NamedTuple):
+    """A DIMSE message from the peer.
+
+    Attributes:
+        context: the presentation context it came in.
+        payload: its data set; None where it has none.
+        error: why it has none although one came.
+    """
+
+    context: AcceptedContext
+    command: CommandSet
+    payload: Payload | None = None
+    error: Refused | None = None
+
+
+@final
+class Association:
+    """One association.
+
+    Attributes:
+        peer: who is at the other end, for messages: `PACS@10.0.0.5:104`.
+        contexts: the accepted presentation contexts by id.
+        calling_ae, called_ae: as they were requested.
+        address: the peer's host.
+        scope: what is done on it by an acceptor.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        transport: Transport,
+        watch: Watch,
+        *,
+        peer: str,
+        timeouts: Timeouts,
+        calling_ae: str = "",
+        called_ae: str = "",
+    ) -> None:
+        self._connection = connection
+        self._transport = transport
+        self._watch = watch
+        self._timeouts = timeouts
+        self._message_id = 0
+        self._idle = False
+        self.scope: anyio.CancelScope = anyio.CancelScope()
+        self.peer: str = peer
+        self.calling_ae: str = calling_ae
+        self.called_ae: str = called_ae
+        self.address: str = transport.address[0]
+        self.contexts: Mapping[int, AcceptedContext] = {}
+        self._by_syntax: dict[tuple[str, str], AcceptedContext] = {}
+        self._dimse = float(timeouts.dimse)
+
+    def agree(self, contexts: Mapping[int, AcceptedContext]) -> None:
+        """These presentation contexts were accepted."""
+        self.contexts = contexts
+        for context in contexts.values():
+            self._by_syntax.setdefault((context.abstract_syntax, context.transfer_syntax), context)
+
+    def context(self, sop_class: str, transfer_syntax: str) -> AcceptedContext | None:
+        """The accepted presentation context for a SOP Class and transfer syntax."""
+        return self._by_syntax.get((sop_class, transfer_syntax))
+
+    @property
+    def usable(self) -> bool:
+        """Messages can be exchanged."""
+        return self._connection.state is State.STA6 and not self._transport.closed
+
+    @property
+    def maximum_length(self) -> int:
+        """What the peer takes in one P-DATA-TF PDU, in bytes; 0: any."""
+        return self._connection.peer_maximum_length
+
+    def next_message_id(self) -> int:
+        """1 to 65535, then from 1 again."""
+        self._message_id = self._message_id % 0xFFFF + 1
+        return self._message_id
+
+    # -- messages
+
+    async def send(self, message: Message) -> None:
+        """Write a message.
+
+        Raises:
+            NetworkError: the connection is lost, or nothing could be written for `dimse` seconds.
+            LocalProtocolError: there is no such presentation context, or the association has ended.
+        """
+        await self._write(self._connection.send(message), self._dimse)
+
+    async def respond(
+        self, context_id: int, command: CommandSet, data: Sequence[Buffer] | None = None
+    ) -> None:
+        """Write a response."""
+        await self._write(self._connection.send(Message(context_id, command, data)), self._dimse)
+
+    async def receive(
+        self, *, timeout: float | None = None, reception: Reception | None = None
+    ) -> Received | None:
+        """Wait for the next message with its data set; None when the peer has released the association.
+
+        Args:
+            timeout: seconds until its first byte; None: the `dimse` timeout. Then it must go on within that.
+            reception: what takes in data sets; None: memory.
+
+        Raises:
+            NetworkTimeout: it did not come in time; the association was aborted.
+            AssociationAborted: the peer aborted, or is gone.
+            RemoteProtocolError: the peer broke the protocol; the association was aborted.
+        """
+        self._idle = True
+        event = await self._event(self._dimse if timeout is None else timeout)
+        self._idle = False
+        if type(event) is Command:
+            context = self.contexts[event.context_id]
+            command = event.command
+            if not command.has_data:
+                return Received(context, command)
+            try:
+                payload = await self._data(reception or Reception(), context, command)
+            except Refused as error:
+                return Received(context, command, None, error)
+            return Received(context, command, payload)
+        if isinstance(event, ReleaseRequest):
+            await self._released()
+            return None
+        raise await self._unexpected(event)
+
+    async def _data(self, reception: Reception, context: AcceptedContext, command: CommandSet) -> Payload:
+        """The data set that follows a command. Raises Refused: there is no room for it."""
+        event = await self._stretch(reception, begun=False)
+        whole = event.last
+        if whole:
+            return reception.whole(event.data)
+        reception.begin(context, command)
+        try:
+            while not reception.add(event.data):
+                if whole:
+                    return reception.in_memory()
+                event = await self._stretch(reception)
+                whole = event.last
+            return await self._spill(reception, whole)
+        except BaseException:
+            reception.discard()
+            raise
+
+    async def _spill(self, reception: Reception, whole: bool) -> Payload:
+        """Go on in a file, which is written beside."""
+        failure: Exception | None = None
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(reception.write_blocks)
+            try:
+                await reception.hand_over()
+                while not whole:
+                    event = await self._stretch(reception)
+                    whole = event.last
+                    if reception.add(event.data):
+                        self._transport.deadline = math.inf  # the disk may take its time
+                        await reception.hand_over()
+                await reception.finish()
+            except Exception as error:
+                failure = error
+                tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        return reception.in_file()
+
+    async def _stretch(self, reception: Reception, *, begun: bool = True) -> Data:
+        """The next stretch of a data set; it must come on at a rate."""
+        fresh = not begun or reception.progress >= PROGRESS or self._transport.deadline == math.inf
+        if fresh:
+            reception.progress = 0
+        event = await self._event(self._dimse, fresh=fresh)
+        if type(event) is not Data:
+            raise await self._unexpected(event)
+        return event
+
+    def hurry(self, seconds: float) -> None:
+        """While the next message is awaited: wait only that much longer."""
+        if self._idle:
+            self._transport.deadline = min(self._transport.deadline, anyio.current_time() + seconds)
+
+    # -- the end
+
+    async def release(self) -> None:
+        """End it in good order (A-RELEASE); whatever goes wrong with that, it has ended afterwards."""
+        if not self.usable:
+            self.close()
+            return
+        try:
+            await self._write(self._connection.send(ReleaseRequest()), float(self._timeouts.acse))
+            while True:
+                event = await self._event(float(self._timeouts.acse))
+                if isinstance(event, ReleaseReply | Abort | Closed):
+                    if self._connection.state is State.STA12:  # PS3.8: collision, at the acceptor
+                        await self._write(self._connection.send(ReleaseReply()), float(self._timeouts.acse))
+                    break
+                if isinstance(event, ReleaseRequest) and self._connection.state is State.STA9:  # a collision
+                    await self._write(self._connection.send(ReleaseReply()), float(self._timeouts.acse))
+        except (NetworkError, RemoteProtocolError, OSError):
+            self.abort()
+        finally:
+            self.close()
+
+    async def _released(self) -> None:
+        with suppress(NetworkError):
+            await self._write(self._connection.send(ReleaseReply()), float(self._timeouts.acse))
+            await self.linger()
+        self.close()
+
+    async def linger(self) -> None:
+        """Give the peer a moment to close the connection first (Sta13), so that nothing it is to read is lost."""
+        transport, connection = self._transport, self._connection
+        if transport.closed:
+            return
+        transport.finish()
+        with suppress(OSError, RemoteProtocolError):
+            transport.deadline = anyio.current_time() + LINGER
+            while count := await transport.read_into(connection.receive_buffer()):
+                connection.received(count)
+                connection.next_event()
+
+    def abort(self, source: int = 0, reason: int = 0) -> None:
+        """End it at once (A-ABORT), without waiting."""
+        if not self._transport.closed:
+            with suppress(LocalProtocolError):
+                self._transport.write_now(self._connection.send(Abort(source, reason)))
+        self.close()
+
+    def close(self) -> None:
+        """Close the transport connection; nothing is said to the peer."""
+        self._watch.remove(self._transport)
+        self._transport.close()
+        self._connection.closed()
+
+    # -- bytes
+
+    async def _event(self, seconds: float, *, fresh: bool = True) -> Event:
+        """The next event, reading as often as it takes."""
+        connection, transport = self._connection, self._transport
+        try:
+            event = connection.next_event()
+            if event is not None:
+                return event
+            if fresh:
+                transport.deadline = anyio.current_time() + seconds
+            while True:
+                count = await transport.read_into(connection.receive_buffer())
+                if not count and transport.expired:
+                    raise self._late(seconds)
+                connection.received(count)
+                event = connection.next_event()
+                if event is not None:
+                    return event
+        except RemoteProtocolError as error:
+            raise await self._violation(error) from None
+        except OSError as error:
+            self.close()
+            raise reasons.lost(self.peer, error) from error
+
+    async def _write(self, buffers: Sequence[Buffer], seconds: float) -> None:
+        transport = self._transport
+        try:
+            await transport.write(buffers, seconds)
+        except OSError as error:
+            if transport.expired:
+                raise self._late(seconds) from None
+            failure = await self._farewell(error)
+            self.close()
+            raise failure from error
+
+    async def _farewell(self, error: OSError) -> NetworkError:
+        """Why writing failed: an A-ABORT may have come before."""
+        connection, transport = self._connection, self._transport
+        with suppress(OSError, RemoteProtocolError):
+            transport.deadline = anyio.current_time() + LINGER
+            while count := await transport.read_into(connection.receive_buffer()):
+                connection.received(count)
+                while (event := connection.next_event()) is not None:
+                    if isinstance(event, Abort):
+                        return reasons.aborted(self.peer, event)
+        return reasons.lost(self.peer, error)
+
+    def _late(self, seconds: float) -> NetworkTimeout:
+        self.abort()
+        return reasons.timed_out(self.peer, "the next message", seconds)
+
+    async def _violation(self, error: RemoteProtocolError) -> RemoteProtocolError:
+        with suppress(OSError):
+            self._transport.write_now(self._connection.to_write())
+        await self.linger()
+        self.close()
+        return RemoteProtocolError(f"{self.peer} broke the protocol: {error}; the association was aborted")
+
+    async def _unexpected(self, event: Event | Pdu) -> NetworkError | RemoteProtocolError:
+        """The error for an event that ends an association, or that has no place here."""
+        if isinstance(event, Abort):
+            self.close()
+            return reasons.aborted(self.peer, event)
+        if isinstance(event, Closed):
+            self.close()
+            return reasons.lost(self.peer, None)
+        if isinstance(event, ReleaseRequest):
+            await self._released()
+            return AssociationAborted(
+                f"{self.peer} released the association in the middle of a message", source=0, reason=0
+            )
+        assert not isinstance(event, AssociateReject)
+        self.abort()
+        return RemoteProtocolError(f"{self.peer} sent {type(event).__name__} where a message was due")

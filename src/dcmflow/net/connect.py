@@ -1,0 +1,200 @@
+"""Calls a node: TCP, TLS, A-ASSOCIATE."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import anyio
+from msgspec.structs import replace
+
+from dcmflow.errors import ConnectError, NetworkError, RemoteProtocolError
+from dcmflow.net import reasons
+from dcmflow.net.association import Association
+from dcmflow.net.node import Node
+from dcmflow.net.tls import client_context
+from dcmflow.net.transport import Transport
+from dcmflow.net.watch import Watch
+from dcmflow.protocol.connection import MAXIMUM_LENGTH, Connection
+from dcmflow.protocol.items import (
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+    ProposedContext,
+    UserInformation,
+)
+from dcmflow.protocol.negotiation import agreed
+from dcmflow.protocol.pdu import Abort, AssociateAccept, AssociateReject, AssociateRequest
+
+IN_PROGRESS = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
+
+
+@asynccontextmanager
+async def associate(
+    node: Node,
+    contexts: Sequence[ProposedContext],
+    *,
+    calling_ae: str,
+    user: UserInformation | None = None,
+    watch: Watch | None = None,
+) -> AsyncIterator[Association]:
+    """An association with a node; leaving the block releases it, an exception aborts it.
+
+    Args:
+        contexts: what is proposed, at most 128.
+        calling_ae: who we are.
+        user: further user information, such as roles; lengths and implementation are filled in.
+
+    Raises:
+        ConnectError, NetworkTimeout, AssociationRejected, AssociationAborted: it did not come about.
+    """
+    if watch is None:
+        async with (
+            Watch() as own,
+            associate(node, contexts, calling_ae=calling_ae, user=user, watch=own) as made,
+        ):
+            yield made
+        return
+    association = await connect(node, contexts, calling_ae=calling_ae, user=user, watch=watch)
+    try:
+        yield association
+    except BaseException:
+        association.abort()
+        raise
+    await association.release()
+
+
+async def connect(
+    node: Node,
+    contexts: Sequence[ProposedContext],
+    *,
+    calling_ae: str,
+    watch: Watch,
+    user: UserInformation | None = None,
+    reached: Callable[[], None] = lambda: None,
+) -> Association:
+    """As `associate`, for who releases or aborts it himself; `reached` is called once the connection stands."""
+    transport = await _reach(node)
+    reached()
+    watch.add(transport)
+    try:
+        association = await _ask(node, contexts, calling_ae, transport, watch, user or UserInformation())
+    except BaseException:
+        watch.remove(transport)
+        transport.close()
+        raise
+    transport.deadline = math.inf
+    return association
+
+
+async def _reach(node: Node) -> Transport:
+    """TCP, and TLS where the node wants it."""
+    seconds = float(node.timeouts.connect)
+    secured = client_context(node.tls, node.host) if node.tls is not None else None
+    with anyio.move_on_after(seconds):
+        try:
+            transport = Transport(await _connected(node))
+        except OSError as error:
+            raise reasons.no_connection(node.address, error) from error
+        if secured is None or node.tls is None:
+            return transport
+        try:
+            await transport.start_tls(
+                secured, server_name=node.tls.server_name or node.host, server_side=False
+            )
+        except OSError as error:
+            transport.close()
+            raise reasons.no_connection(node.address, error) from error
+        except BaseException:
+            transport.close()
+            raise
+        return transport
+    raise reasons.timed_out(node.address, "the connection", seconds)
+
+
+async def _connected(node: Node) -> socket.socket:
+    """A connected socket: the first address that answers. Raises OSError: that of the last one."""
+    failure: OSError = ConnectError  # type: ignore[assignment]
+    for family, kind, protocol, _, address in await anyio.getaddrinfo(
+        node.host, node.port, type=socket.SOCK_STREAM
+    ):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setblocking(False)
+            code = sock.connect_ex(address)
+            if code in IN_PROGRESS:
+                await anyio.wait_writable(sock)
+                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if not code:
+                return sock
+            failure = OSError(code, os.strerror(code))
+        except OSError as error:
+            failure = error
+        except BaseException:
+            sock.close()
+            raise
+        sock.close()
+    raise failure
+
+
+async def _ask(
+    node: Node,
+    contexts: Sequence[ProposedContext],
+    calling_ae: str,
+    transport: Transport,
+    watch: Watch,
+    user: UserInformation,
+) -> Association:
+    connection = Connection("requestor")
+    request = AssociateRequest(
+        node.ae_title,
+        calling_ae,
+        tuple(contexts),
+        replace(
+            user,
+            maximum_length=connection.maximum_length or MAXIMUM_LENGTH,
+            implementation_class_uid=IMPLEMENTATION_CLASS_UID,
+            implementation_version_name=IMPLEMENTATION_VERSION_NAME,
+        ),
+    )
+    seconds = float(node.timeouts.acse)
+    transport.deadline = anyio.current_time() + seconds
+    try:
+        await transport.write(connection.send(request))
+        while (event := connection.next_event()) is None:
+            count = await transport.read_into(connection.receive_buffer())
+            if not count and transport.expired:
+                transport.write_now(connection.send(Abort()))
+                raise reasons.timed_out(node.address, "the answer to the association request", seconds)
+            connection.received(count)
+    except RemoteProtocolError as error:
+        transport.write_now(connection.to_write())
+        raise RemoteProtocolError(f"{node.address} broke the protocol: {error}") from None
+    except OSError as error:
+        raise reasons.lost(node.address, error) from error
+    if isinstance(event, AssociateAccept):
+        association = Association(
+            connection,
+            transport,
+            watch,
+            peer=node.address,
+            timeouts=node.timeouts,
+            calling_ae=calling_ae,
+            called_ae=node.ae_title,
+        )
+        association.agree(agreed(request, event))
+        return association
+    raise _refusal(node, calling_ae, event)
+
+
+def _refusal(node: Node, calling_ae: str, event: object) -> NetworkError:
+    if isinstance(event, AssociateReject):
+        return reasons.rejected(node.address, event, calling_ae)
+    if isinstance(event, Abort):
+        return reasons.aborted(
+            node.address, event, "the association request", calling_ae=calling_ae, first=True
+        )
+    return reasons.lost(node.address, None, "the association request", calling_ae=calling_ae, first=True)

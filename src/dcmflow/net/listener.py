@@ -1,0 +1,291 @@
+"""One port, several application entities: takes connections, lets the called one answer, and serves each association in a task."""
+
+from __future__ import annotations
+
+import errno
+import math
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Final, final
+
+import anyio
+from anyio.abc import TaskStatus
+
+from dcmflow.errors import ConfigError, NetworkError, RemoteProtocolError
+from dcmflow.net import services
+from dcmflow.net.association import Association
+from dcmflow.net.entity import ANYONE, CONGESTED, LIMIT_EXCEEDED, ApplicationEntity, choose
+from dcmflow.net.node import Timeouts
+from dcmflow.net.transport import Transport
+from dcmflow.net.watch import Watch
+from dcmflow.protocol.connection import Connection
+from dcmflow.protocol.negotiation import agreed, answer
+from dcmflow.protocol.pdu import AssociateReject, AssociateRequest
+
+BACKLOG: Final = 512
+WAITING: Final = 256  # connections that have not associated yet
+
+_PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+@final
+class Listener:
+    """Listens on one port for the entities it hosts.
+
+    Args:
+        host: the address to listen on; `0.0.0.0` is all of IPv4, `::` all of IPv6.
+        port: 0: any free one, see `port` once it listens.
+        tls: a context of the accepting side; None: plain.
+        timeouts: of connections that have not associated yet.
+
+    Attributes:
+        port: the port it listens on.
+    """
+
+    def __init__(
+        self, host: str, port: int, *, tls: ssl.SSLContext | None = None, timeouts: Timeouts | None = None
+    ) -> None:
+        self.address = host
+        self.port = port
+        self._tls = tls
+        self._timeouts = timeouts or Timeouts()
+        self._entities: list[ApplicationEntity] = []
+        self._waiting = 0
+        self._draining = False
+        self._open = anyio.Event()
+
+    def open(self) -> None:
+        """Begin to take connections: all entities that are to be there from the start are. Until then they queue."""
+        self._open.set()
+
+    @contextmanager
+    def host(self, entity: ApplicationEntity) -> Iterator[None]:
+        """Answer calls for this entity.
+
+        Raises:
+            ConfigError: a caller could mean this one or one that is hosted already.
+        """
+        for other in self._entities:
+            if entity.collides(other):
+                title = "any AE title" if entity.title == ANYONE else entity.title
+                raise ConfigError(
+                    f"two application entities answer to {title} on port {self.port} for the same callers; give them different"
+                    " AE titles or a different accept-from",
+                    key="listen",
+                )
+        self._entities.append(entity)
+        try:
+            yield
+        finally:
+            self._entities.remove(entity)
+
+    async def serve(self, *, task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Listen until cancelled; the status is the port.
+
+        Raises:
+            ConfigError: the port cannot be had.
+        """
+        async with Watch() as watch:
+            listening = await self._bind()
+            try:
+                async with anyio.create_task_group() as tasks:
+                    for sock in listening:
+                        tasks.start_soon(self._accept, sock, watch)
+                    task_status.started(self.port)
+            finally:
+                for sock in listening:
+                    sock.close()
+
+    async def drain(self, grace: float) -> None:
+        """Reject new associations as transient, and wait up to `grace` seconds for those there are."""
+        self._draining = True
+        for entity in self._entities:
+            services.drain(entity)
+        with anyio.move_on_after(grace):
+            for entity in list(self._entities):
+                await entity.empty()
+
+    async def _bind(self) -> list[socket.socket]:
+        try:
+            found = await anyio.getaddrinfo(
+                self.address, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            listening: list[socket.socket] = []
+            try:
+                for family, kind, protocol, _, address in found:
+                    sock = socket.socket(family, kind, protocol)
+                    listening.append(sock)
+                    sock.setblocking(False)
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    if family == socket.AF_INET6:
+                        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                    sock.bind((address[0], self.port, *address[2:]))
+                    sock.listen(BACKLOG)
+                    self.port = sock.getsockname()[1]
+            except BaseException:
+                for sock in listening:
+                    sock.close()
+                raise
+        except OSError as error:
+            raise ConfigError(_cannot_listen(self.address, self.port, error), key="listen") from error
+        return listening
+
+    async def _accept(self, listening: socket.socket, watch: Watch) -> None:
+        await self._open.wait()
+        async with anyio.create_task_group() as tasks:
+            while True:
+                await anyio.wait_readable(listening)
+                while True:
+                    try:
+                        connected, _ = listening.accept()
+                    except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                        break
+                    except OSError as error:
+                        if error.errno not in _PASSING:
+                            raise
+                        await anyio.sleep(0.1)
+                        break
+                    connected.setblocking(False)
+                    if self._waiting >= WAITING:
+                        connected.close()
+                        continue
+                    self._waiting += 1
+                    tasks.start_soon(self._connected, connected, watch)
+
+    async def _connected(self, connected: socket.socket, watch: Watch) -> None:
+        transport = Transport(connected)
+        waiting = True
+        try:
+            transport.deadline = anyio.current_time() + float(self._timeouts.acse)
+            watch.add(transport)
+            established = await self._establish(transport, watch)
+            self._waiting -= 1
+            waiting = False
+            if established is not None:
+                await services.serve(*established)
+        except (NetworkError, RemoteProtocolError, OSError):
+            pass  # whoever that was: there is no association to speak of
+        finally:
+            if waiting:
+                self._waiting -= 1
+            watch.remove(transport)
+            transport.close()
+
+    async def _establish(
+        self, transport: Transport, watch: Watch
+    ) -> tuple[Association, ApplicationEntity] | None:
+        """Shake hands and answer the association request; None: there will be none."""
+        if self._tls is not None:
+            await transport.start_tls(self._tls, server_name=None, server_side=True)
+        connection = Connection("acceptor")
+        request = await self._request(transport, connection)
+        if request is None:
+            return None
+        host, port = transport.address
+        peer = f"{request.calling_ae}@{f'[{host}]' if ':' in host else host}:{port}"
+        entity = self._choose(request, host)
+        if isinstance(entity, AssociateReject):
+            self._tell("rejected", peer, _rejection(request, entity))
+            await transport.write(connection.send(entity))
+            await self._linger(transport, connection)
+            return None
+        connection.maximum_length = entity.max_pdu
+        accept = answer(
+            request,
+            supports=entity.supports,
+            transfer_syntaxes=entity.transfer_syntaxes or None,
+            maximum_length=entity.max_pdu,
+        )
+        association = Association(
+            connection,
+            transport,
+            watch,
+            peer=peer,
+            timeouts=entity.timeouts,
+            calling_ae=request.calling_ae,
+            called_ae=request.called_ae,
+        )
+        association.agree(agreed(request, accept))
+        entity.enter(association)
+        try:
+            await transport.write(connection.send(accept))
+        except BaseException:
+            entity.leave(association)
+            raise
+        transport.deadline = math.inf
+        return association, entity
+
+    def _choose(self, request: AssociateRequest, host: str) -> ApplicationEntity | AssociateReject:
+        entity = choose(self._entities, request.called_ae, request.calling_ae, host)
+        if isinstance(entity, AssociateReject):
+            return entity
+        if self._draining or entity.draining:
+            return CONGESTED
+        if len(entity.associations) >= entity.max_associations:
+            return LIMIT_EXCEEDED
+        return entity
+
+    async def _request(self, transport: Transport, connection: Connection) -> AssociateRequest | None:
+        """The association request. The time for it is over when the time for the first byte is: it has been set already."""
+        try:
+            while True:
+                event = connection.next_event()
+                if isinstance(event, AssociateRequest):
+                    return event
+                if event is not None:
+                    return None
+                count = await transport.read_into(connection.receive_buffer())
+                if not count and transport.expired:
+                    return None
+                connection.received(count)
+        except RemoteProtocolError:
+            with suppress(OSError):
+                await transport.write(connection.to_write())
+            await self._linger(transport, connection)
+            return None
+
+    async def _linger(self, transport: Transport, connection: Connection) -> None:
+        """Let the peer read what was said before the connection is closed."""
+        transport.finish()
+        transport.deadline = anyio.current_time() + 1.0
+        with suppress(OSError, RemoteProtocolError):
+            while count := await transport.read_into(connection.receive_buffer()):
+                connection.received(count)
+                connection.next_event()
+
+    def _tell(self, kind: str, peer: str, text: str) -> None:
+        for entity in self._entities:
+            entity.notice(kind, peer, text)
+
+
+def _rejection(request: AssociateRequest, reject: AssociateReject) -> str:
+    from dcmflow.net import reasons
+
+    return f"{request.calling_ae} called {request.called_ae}: {reasons.rejection(reject)}"
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> str:
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if error.errno == errno.EADDRINUSE:
+        return f"cannot listen on {where}: the port is in use; choose another one, or stop what listens there"
+    if error.errno == errno.EACCES:
+        return (
+            f"cannot listen on {where}: ports below 1024 need a privilege; choose a higher one such as 11112"
+        )
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"cannot listen on {where}: this machine has no such address; 0.0.0.0 means all of them"
+    return f"cannot listen on {where}: {error.strerror or error}"
+
+
+@asynccontextmanager
+async def listening(
+    host: str, port: int, *, tls: ssl.SSLContext | None = None, timeouts: Timeouts | None = None
+) -> AsyncIterator[Listener]:
+    """A listener that serves while the block runs."""
+    listener = Listener(host, port, tls=tls, timeouts=timeouts)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(lambda *, task_status: listener.serve(task_status=task_status))
+        yield listener
+        tasks.cancel_scope.cancel()

@@ -1,0 +1,89 @@
+"""What an SCU asks for on an association, one operation at a time (PS3.7 9)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dcmflow.errors import RemoteProtocolError
+from dcmflow.net import reasons
+from dcmflow.net.entity import Answer
+from dcmflow.net.storage import VERIFICATION
+from dcmflow.protocol.command import CommandSet, c_echo_rq, c_store_rq
+from dcmflow.protocol.events import Message
+from dcmflow.status import Status
+
+if TYPE_CHECKING:
+    from dcmflow.dicom.instance import Instance
+    from dcmflow.net.association import Association
+    from dcmflow.protocol.negotiation import AcceptedContext
+
+
+async def echo(association: Association) -> Status:
+    """C-ECHO (PS3.7 9.1.5).
+
+    Raises:
+        NoAcceptedContext: the peer does not take Verification.
+        NetworkError, RemoteProtocolError: there was no answer.
+    """
+    context = next((c for c in association.contexts.values() if c.abstract_syntax == VERIFICATION), None)
+    if context is None:
+        raise reasons.no_context(association.peer, VERIFICATION, "")
+    message_id = association.next_message_id()
+    await association.send(Message(context.id, c_echo_rq(message_id)))
+    return status_of(await answer_to(association, message_id))
+
+
+async def store(
+    association: Association,
+    instance: Instance,
+    *,
+    priority: int = 0,
+    move_originator: tuple[str, int] | None = None,
+) -> Answer:
+    """C-STORE (PS3.7 9.1.1): send an instance as it is encoded; returns the peer's status and comment.
+
+    Args:
+        priority: 0 medium, 1 high, 2 low.
+        move_originator: AE title and message id of the C-MOVE that asked for it.
+
+    Raises:
+        NoAcceptedContext: the peer does not take this SOP Class in this transfer syntax.
+        DatasetError: the instance cannot be read.
+        NetworkError, RemoteProtocolError: there was no answer; whether the peer has it is not known.
+    """
+    context: AcceptedContext | None = association.context(
+        instance.sop_class_uid, instance.transfer_syntax_uid
+    )
+    if context is None:
+        raise reasons.no_context(association.peer, instance.sop_class_uid, instance.transfer_syntax_uid)
+    message_id = association.next_message_id()
+    title, number = move_originator or (None, None)
+    command = c_store_rq(
+        message_id,
+        instance.sop_class_uid,
+        instance.sop_instance_uid,
+        priority,
+        move_originator_ae=title,
+        move_originator_id=number,
+    )
+    await association.send(Message(context.id, command, instance.payload.segments()))
+    response = await answer_to(association, message_id)
+    return Answer(status_of(response), response.error_comment or "")
+
+
+async def answer_to(association: Association, message_id: int) -> CommandSet:
+    """The response to a request; what comes late to an earlier one is passed over."""
+    for _ in range(16):
+        received = await association.receive()
+        if received is None:
+            raise reasons.released(association.peer)
+        command = received.command
+        if command.is_response and command.message_id_responded == message_id:
+            return command
+    association.abort()
+    raise RemoteProtocolError(f"{association.peer} sends messages, but no answer to the one it was asked")
+
+
+def status_of(response: CommandSet) -> Status:
+    """Its status; a response without one is a failure."""
+    return Status(response.status) if response.status is not None else Status.PROCESSING_FAILURE

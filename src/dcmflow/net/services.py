@@ -1,0 +1,87 @@
+"""What an acceptor does on its associations: one request after the other, each answered before the next is read."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from dcmflow.errors import DcmflowError, NetworkError, NetworkTimeout, ProtocolError
+from dcmflow.net.entity import Answer, ApplicationEntity
+from dcmflow.net.reception import Reception
+from dcmflow.protocol.command import Field, response
+from dcmflow.status import Status
+
+if TYPE_CHECKING:
+    from dcmflow.net.association import Association, Received
+
+PATIENCE = 0.5  # seconds that an association may stay without a request once its entity drains
+
+_NO_SUCH_SOP_CLASS = Status(0x0118)
+_SOP_CLASS_NOT_SUPPORTED = Status(0x0122)
+_UNRECOGNIZED_OPERATION = Status(0x0211)
+
+
+class Leaving(DcmflowError):
+    """A request cannot be answered any more because the entity drains: the association is aborted."""
+
+
+async def serve(association: Association, entity: ApplicationEntity) -> None:
+    """Answer requests until the association ends. What ends it other than a release is told as a notice."""
+    reception = Reception(entity.room)
+    try:
+        with association.scope:
+            while True:
+                received = await association.receive(timeout=_idle(entity), reception=reception)
+                if received is None:
+                    return
+                await _answer(association, entity, received)
+    except Leaving:
+        association.abort()
+    except (NetworkTimeout, NetworkError, ProtocolError) as error:
+        if not entity.draining:
+            entity.notice("ended", association.peer, str(error))
+    finally:
+        association.abort()
+        entity.leave(association)
+
+
+def _idle(entity: ApplicationEntity) -> float:
+    return PATIENCE if entity.draining else float(entity.timeouts.idle)
+
+
+async def _answer(association: Association, entity: ApplicationEntity, received: Received) -> None:
+    command = received.command
+    field = command.field
+    if field == Field.C_STORE_RQ:
+        status, comment = await _store(association, entity, received)
+        # PS3.7 C.5: error comment has at most 64 characters
+        answer = response(command, status, error_comment=comment[:64] or None)
+    elif field == Field.C_ECHO_RQ:
+        answer = response(command, Status.SUCCESS)
+    elif field == Field.C_CANCEL_RQ:
+        return  # what it cancels has been answered
+    elif command.is_response:
+        entity.notice("ended", association.peer, f"a response ({field:04X}H) that nobody waits for")
+        raise Leaving
+    else:
+        answer = response(command, _UNRECOGNIZED_OPERATION)
+    await association.respond(received.context.id, answer)
+
+
+async def _store(association: Association, entity: ApplicationEntity, received: Received) -> Answer:
+    command = received.command
+    if entity.store is None:
+        return Answer(_SOP_CLASS_NOT_SUPPORTED)
+    if not command.has_data:
+        return Answer(Status(0x0120), "no data set")
+    if not command.affected_sop_instance or not command.affected_sop_class:
+        return Answer(Status(0x0120), "no Affected SOP Class or Instance UID")
+    return await entity.store(association, received)
+
+
+def drain(entity: ApplicationEntity) -> None:
+    """Take on no association any more; those that wait for a request end soon."""
+    entity.draining = True
+    for association in entity.associations:
+        with suppress(NetworkError):
+            association.hurry(PATIENCE)

@@ -1,0 +1,237 @@
+"""A Storage SCP: takes instances that others send."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+import anyio
+from anyio import BrokenResourceError, ClosedResourceError
+from msgspec import Meta, field
+
+from dcmflow.dicom.instance import Instance, Origin
+from dcmflow.errors import ConfigError, DatasetError, Refused
+from dcmflow.flow.context import Context, Draining, Emit
+from dcmflow.flow.events import AssociationEnded, AssociationRejected
+from dcmflow.flow.stage import Source
+from dcmflow.net import services
+from dcmflow.net.address import parse_address
+from dcmflow.net.association import Association, Received
+from dcmflow.net.entity import ANYONE, Answer, ApplicationEntity, Caller
+from dcmflow.net.listener import Listener, listening
+from dcmflow.net.node import ANY_AE, Local, Node, Timeouts, Tls
+from dcmflow.net.reception import Room
+from dcmflow.net.tls import server_context
+from dcmflow.status import Status
+from dcmflow.units import parse_duration, parse_size
+
+_MISMATCH = Status(0xA900)
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+
+
+class Scp(Source, frozen=True):
+    """Takes SOP Instances that others send with C-STORE, and answers C-ECHO.
+
+    The answer to a C-STORE is held back until the instance has settled: Success means that every sink has accepted it, else the
+    sender is told the status of the first refusal. While an instance waits for room, its association is not read.
+    """
+
+    listen: Annotated[
+        str,
+        Meta(
+            description="Where to listen, AE@host:port; 0.0.0.0 is every IPv4 address. Without an AE title any called one will do."
+            " Default: AE title and port of the settings."
+        ),
+    ] = ""
+    accept_from: Annotated[
+        list[str],
+        Meta(description="Who may call: AE titles, AE@address or @network. Empty: anyone."),
+    ] = field(default_factory=list)
+    sop_classes: Annotated[list[str], Meta(description="SOP Class UIDs that are taken. Empty: all.")] = field(
+        default_factory=list
+    )
+    transfer_syntaxes: Annotated[
+        list[str], Meta(description="Transfer syntax UIDs that are taken. Empty: all, as offered.")
+    ] = field(default_factory=list)
+    respond: Annotated[
+        Literal["settled", "received"],
+        Meta(
+            description="When a C-STORE is answered: once it has settled, or as soon as it was received, which promises nothing."
+        ),
+    ] = "settled"
+    max_associations: Annotated[
+        int, Meta(ge=1, description="Associations at once; further ones are rejected as transient.")
+    ] = 64
+    max_pdu: Annotated[
+        int,
+        Meta(ge=4096, le=16 * 1024 * 1024, description="The largest PDU that is offered to take, in bytes."),
+    ] = 262144
+    spill: Annotated[
+        int | str, Meta(description="From this size on a data set goes to a temporary file while it arrives.")
+    ] = "64 MiB"
+    tls: Annotated[
+        Tls | None,
+        Meta(description="Speak TLS: { cert, key, ca }; with a ca, callers must show a certificate."),
+    ] = None
+    timeouts: Annotated[Timeouts, Meta(description="{ acse, dimse, idle } in seconds.")] = Timeouts()
+    until_idle: Annotated[
+        float | str | None,
+        Meta(description="End by itself after so long without any association, such as '5 min'."),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.listen:
+            try:
+                parse_address(self.listen)
+            except ConfigError as error:
+                raise error.at(key="listen") from None
+        for caller in self.accept_from:
+            Caller.parse(caller)
+        parse_size(self.spill)
+        if self.until_idle is not None:
+            parse_duration(self.until_idle)
+        if self.tls is not None and self.tls.cert is None:
+            raise ConfigError("who listens with TLS needs a certificate: tls = { cert, key }", key="tls")
+
+    @asynccontextmanager
+    async def open(self, context: Context) -> AsyncIterator[_Actor]:
+        place, tls = self._place(context)
+        secured = server_context(tls) if tls is not None else None
+        key = ("listener", place.host, place.port)
+        listener = await context.resource(
+            key, lambda: listening(place.host, place.port, tls=secured, timeouts=self.timeouts)
+        )
+        actor = _Actor(self, context, listener, place.ae_title)
+        with listener.host(actor.entity):
+            try:
+                yield actor
+            finally:
+                actor.entity.shut()
+
+    def _place(self, context: Context) -> tuple[Node | Local, Tls | None]:
+        if self.listen:
+            return parse_address(self.listen), self.tls
+        local = context.local or Local()
+        return local, self.tls or local.tls
+
+
+class _Actor:
+    def __init__(self, stage: Scp, context: Context, listener: Listener, title: str) -> None:
+        self._stage = stage
+        self._context = context
+        self._listener = listener
+        self._emit: Emit | None = None
+        self._over = anyio.Event()
+        self._settled = stage.respond == "settled"
+        self.entity = ApplicationEntity(
+            ANYONE if title == ANY_AE else title,
+            accept_from=stage.accept_from,
+            store=self._store,
+            sop_classes=stage.sop_classes,
+            transfer_syntaxes=stage.transfer_syntaxes,
+            max_associations=stage.max_associations,
+            max_pdu=stage.max_pdu,
+            timeouts=stage.timeouts,
+            room=Room(parse_size(stage.spill), landing=_writable(context.landing)),
+            notice=self._notice,
+        )
+
+    async def run(self, emit: Emit) -> None:
+        self._emit = emit
+        self._listener.open()
+        if self._stage.until_idle is None:
+            await self._over.wait()
+        else:
+            await self._until_idle(parse_duration(self._stage.until_idle))
+
+    async def _until_idle(self, patience: float) -> None:
+        entity = self.entity
+        entity.last_active = anyio.current_time()
+        while not self._over.is_set():
+            left = entity.last_active + patience - anyio.current_time()
+            if left <= 0 and not entity.associations:
+                services.drain(entity)
+                return
+            with anyio.move_on_after(left if left > 0 else patience):
+                await self._over.wait()
+
+    async def drain(self) -> None:
+        services.drain(self.entity)
+        await self.entity.empty()
+        self._over.set()
+
+    async def _store(self, association: Association, received: Received) -> Answer:
+        command, emit = received.command, self._emit
+        assert emit is not None
+        assert command.affected_sop_class
+        assert command.affected_sop_instance
+        if received.payload is None:
+            error = received.error or Refused("no data set")
+            emit.refused(error, sop_instance_uid=command.affected_sop_instance)
+            return Answer(error.status, str(error))
+        instance = Instance(
+            command.affected_sop_class,
+            command.affected_sop_instance,
+            received.context.transfer_syntax,
+            received.payload,
+            origin=Origin(
+                stage=self._context.stage,
+                received=datetime.now(UTC),
+                calling_ae=association.calling_ae,
+                called_ae=association.called_ae,
+                address=association.address,
+                move_originator=command.move_originator_ae or "",
+            ),
+        )
+        wrong = _mismatch(instance)
+        if wrong is not None:
+            emit.refused(wrong, sop_instance_uid=instance.sop_instance_uid, size=instance.payload.size)
+            return Answer(wrong.status, str(wrong))
+        try:
+            receipt = await emit(instance)
+        except (Draining, BrokenResourceError, ClosedResourceError):
+            raise services.Leaving from None
+        del instance, received
+        if not self._settled:
+            return Answer(Status.SUCCESS)
+        status = await receipt.wait()
+        return Answer(status, receipt.reason)
+
+    def _notice(self, kind: str, peer: str, text: str) -> None:
+        event = AssociationRejected if kind == "rejected" else AssociationEnded
+        self._context.report(event(stage=self._context.stage, peer=peer, reason=text))
+
+
+def _writable(folder: str | None) -> str | None:
+    """The folder, or the one above it that is there already, where files can be made."""
+    while folder and not os.path.isdir(folder):
+        above = os.path.dirname(folder)
+        folder = above if above != folder else None
+    return folder if folder and os.access(folder, os.W_OK | os.X_OK) else None
+
+
+def _mismatch(instance: Instance) -> DatasetError | Refused | None:
+    """Whether the data set is another SOP Instance than the command says (PS3.4 B.2.3, A9xx), or none at all."""
+    if instance.transfer_syntax_uid == _DEFLATED:
+        return None
+    try:
+        header = instance.header
+        sop_class, sop_instance = header.get("SOPClassUID"), header.get("SOPInstanceUID")
+    except DatasetError as error:
+        return error
+    for name, said, found in (
+        ("SOP Instance", instance.sop_instance_uid, sop_instance),
+        ("SOP Class", instance.sop_class_uid, sop_class),
+    ):
+        if not found:
+            return DatasetError(f"the data set has no {name} UID")
+        if found != said:
+            return Refused(
+                f"the data set has {name} UID {found}, the command {said}",
+                status=_MISMATCH,
+                instance_uid=instance.sop_instance_uid,
+            )
+    return None
