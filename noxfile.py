@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nox
 
 PYTHONS = ["3.11", "3.12", "3.13"]
@@ -48,8 +50,14 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def interop(session: nox.Session) -> None:
-    """Tests against real DICOM peers; a peer that is not installed is a failure here."""
+    """Tests against real DICOM peers; a peer that is not installed is a failure here.
+
+    DCMTK, Orthanc, Node.js and npm have to be there; dcmjs-dimse is installed below .peers/.
+    """
     install(session, "test")
+    version = Path("tests/peers/dcmjs-dimse.version").read_text(encoding="utf-8").strip()
+    quiet = ["--no-save", "--ignore-scripts", "--no-fund", "--no-audit", "--loglevel=error"]
+    session.run("npm", "install", "--prefix", ".peers", *quiet, f"dcmjs-dimse@{version}", external=True)
     session.run("pytest", "-m", "interop", *session.posargs, env={"DCMFLOW_REQUIRE_PEERS": "1"})
 
 

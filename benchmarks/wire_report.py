@@ -42,8 +42,8 @@ FLOORS = (
     Floor("receive:SMALL:1:blast", 6.0, "pynetdicom"),
     Floor("receive:CT:1", 3.0, "pynetdicom"),
     Floor("send", 1.0, "storescu"),
-    Floor("forward:CT:1", 0.7, "direct"),
-    Floor("forward:CT:4", 0.9, "direct"),
+    Floor("forward:CT:1:storescu", 0.7, "direct"),
+    Floor("forward:CT:4:storescu", 0.9, "direct"),
 )
 MOST_ANON = {"BIG": 150e6}
 

@@ -12,13 +12,22 @@ console
     lines, also none; `…` inside a line for any text. A command that ends with a status other than 0 fails
     the page, unless the next command is `echo $?`. A command that goes on in the background (`&`) is
     ended with the page.
+console background
+    Another terminal. Its first block is one command, which goes on while the page does; the page waits until
+    it has printed what the block shows, and listens on the ports of the page that stand in the command. Further
+    blocks show what it has printed since; one that begins with `^C` interrupts it and shows how it ends.
+    `name=NAME` tells several apart.
 toml
     With a first line `# file: NAME` the block is written to that file. Without, it is a pipeline file and
     must load. `toml fragment` is a piece of a file: it has to be TOML, no more.
 text, json, sh, mermaid
     Are read, not run (`sh` is for what sets up a machine).
 
-Any other fence fails the page, so that no block stays unrun by a slip.
+Any other fence fails the page, so that no block stays unrun by a slip. With `needs=PROGRAM` behind the kind a block is
+left out where that program is not installed, which the result tells.
+
+A line `<!-- ports: 11112 11113 -->` says that these numbers stand for ports: in the blocks of the page, in what they print, too,
+they become ports that are free.
 """
 
 from __future__ import annotations
@@ -34,7 +43,7 @@ import sys
 import tomllib
 import traceback
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import chdir
 from pathlib import Path
 from typing import NamedTuple
@@ -42,8 +51,11 @@ from typing import NamedTuple
 import anyio
 from markdown_it import MarkdownIt
 
+from docs_terminal import Terminal, free_ports
+
 READ_ONLY = frozenset({"text", "json", "sh", "mermaid"})
 _STATUS = re.compile("\x1e(\\d+)\x1e")
+_PORTS = re.compile(r"^<!-- ports:((?: \d+)+) -->$", re.MULTILINE)
 _PATIENCE = 60  # seconds for the commands of one block
 
 
@@ -56,48 +68,80 @@ class Block(NamedTuple):
     kind: str  # the words after the fence
     text: str
 
+    def option(self, name: str) -> str:
+        """What stands behind `name=` after the fence."""
+        words = (word.partition("=") for word in self.kind.split())
+        return next((value for key, _, value in words if key == name), "")
 
-def blocks(markdown: str) -> list[Block]:
-    """The fenced code blocks of a page, also those in lists and quotations."""
+
+class Result(NamedTuple):
+    blocks: int
+    left_out: list[str]  # in words: where, and what it needs
+
+
+def ports(markdown: str) -> dict[str, int]:
+    """The numbers that stand for ports on a page, and ports that are free."""
+    numbers = [number for line in _PORTS.findall(markdown) for number in line.split()]
+    return dict(zip(numbers, free_ports(len(numbers)), strict=True))
+
+
+def blocks(markdown: str, numbers: Mapping[str, int] | None = None) -> list[Block]:
+    """The fenced code blocks of a page, also those in lists and quotations; some numbers in them are replaced."""
+    pattern = "|".join(numbers or ()) or "(?!)"
+
+    def code(text: str) -> str:
+        return re.sub(rf"(?<!\d)(?:{pattern})(?!\d)", lambda found: str((numbers or {})[found[0]]), text)
+
     return [
-        Block(token.map[0] + 2, token.info.strip(), token.content)
+        Block(token.map[0] + 2, token.info.strip(), code(token.content))
         for token in MarkdownIt().parse(markdown)
         if token.type == "fence" and token.map
     ]
 
 
-def run_page(page: Path, folder: Path, *, examples: Path | None = None) -> int:
-    """Runs all blocks of a page in an empty folder; returns how many there were. Raises PageError."""
+def run_page(page: Path, folder: Path, *, examples: Path | None = None) -> Result:
+    """Runs all blocks of a page in an empty folder. Raises PageError."""
     work, tools = folder / "page", folder / "bin"
     work.mkdir()
     tools.mkdir()
     if examples is not None and examples.is_dir():
         shutil.copytree(examples, work / "examples")
-    found = blocks(page.read_text(encoding="utf-8"))
+    text = page.read_text(encoding="utf-8")
+    numbers = ports(text)
+    found = blocks(text, numbers)
     with chdir(work):
-        runner = _Runner(page, tools)
+        runner = _Runner(page, tools, numbers.values())
         try:
             for block in found:
                 runner.run(block)
         finally:
             runner.close()
-    return len(found)
+    return Result(len(found), runner.left_out)
 
 
 class _Runner:
-    def __init__(self, page: Path, tools: Path) -> None:
+    def __init__(self, page: Path, tools: Path, ports: Iterable[int] = ()) -> None:
         self.page = page
+        self.left_out: list[str] = []
         self._tools = tools
+        self._ports = list(ports)
         self._shells: list[int] = []
+        self._terminals: dict[str, Terminal] = {}
         self._module = types.ModuleType("__main__")
         self._main = sys.modules["__main__"]
 
     def run(self, block: Block) -> None:
         language, _, rest = block.kind.partition(" ")
+        needed = block.option("needs")
+        if needed and shutil.which(needed, path=self._environment()["PATH"]) is None:
+            self.left_out.append(f"{self.page.name}:{block.line} needs {needed}, which is not installed")
+            return
         try:
             match language:
                 case "python":
                     self._python(block)
+                case "console" if "background" in rest.split():
+                    self._background(block)
                 case "console":
                     self._console(block)
                 case "toml":
@@ -158,6 +202,31 @@ class _Runner:
         if len(output) < len(steps):
             raise PageError(f"$ {steps[len(output)].command}\nended the shell")
 
+    def _background(self, block: Block) -> None:
+        name = block.option("name")
+        first, _, rest = block.text.partition("\n")
+        terminal = self._terminals.get(name)
+        if block.text.startswith("$ "):
+            (step,) = session(block)
+            if terminal is not None and not terminal.ended:
+                raise PageError(f"in the terminal {name!r} a command goes on already")
+            transcript = self._tools / f"terminal-{len(self._terminals)}-{block.line}"
+            terminal = Terminal(step.command, transcript, self._environment(), _PATIENCE)
+            self._terminals[name] = terminal
+            wanted, act = step.output, terminal.show
+        elif terminal is None:
+            raise PageError(f"nothing goes on in the terminal {name!r}: its first block is a command (`$ …`)")
+        elif first == "^C":
+            wanted, act = rest.splitlines(), terminal.interrupt
+        else:
+            wanted, act = block.text.splitlines(), terminal.show
+        printed = act(lambda text: matches(wanted, text))
+        if printed is None and block.text.startswith("$ "):
+            printed = terminal.listens(port for port in self._ports if str(port) in block.text)
+        if printed is not None:
+            expected = "\n".join(wanted)
+            raise PageError(f"{first}\n--- the page says\n{expected}\n--- printed\n{printed}")
+
     def _shell(self, commands: list[str]) -> list[tuple[str, int]]:
         """What each command printed and its status; `$?` in a command is that of the one before."""
         script = "exec 2>&1\n" + "".join(
@@ -208,6 +277,8 @@ class _Runner:
         }
 
     def close(self) -> None:
+        for terminal in self._terminals.values():
+            terminal.close()
         for pid in self._shells:
             try:
                 os.killpg(pid, signal.SIGKILL)

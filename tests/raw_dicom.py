@@ -74,6 +74,14 @@ def cancel(message_id: int) -> bytes:
     return p_data(1, 3, command(0x0FFF, message_id))
 
 
+def store(message_id: int, *data: bytes) -> bytes:
+    """A C-STORE-RQ on context 3, its data set in as many PDUs."""
+    made = p_data(3, 3, command(0x0001, message_id, CT_IMAGE, data=True))
+    for number, piece in enumerate(data, 1):
+        made += p_data(3, 2 if number == len(data) else 0, piece)
+    return made
+
+
 def items(body: bytes) -> list[Pdv]:
     found = []
     while body:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import os
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,11 @@ SOURCE = ROOT / "src" / "dcmflow"
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("page", find_pages(ROOT), ids=lambda page: str(page.relative_to(ROOT)))
 def test_page(page: Path, tmp_path: Path) -> None:
-    assert run_page(page, tmp_path, examples=ROOT / "examples") >= 0
+    left_out = "; ".join(run_page(page, tmp_path, examples=ROOT / "examples").left_out)
+    if left_out and os.environ.get("DCMFLOW_REQUIRE_PEERS"):
+        pytest.fail(left_out)
+    if left_out:
+        pytest.skip(f"everything else on the page ran; {left_out}")
 
 
 def _modules_with_examples() -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from pathlib import Path
 
 import pytest
 
-from docs_runner import Block, PageError, blocks, matches, run_page, session
+from docs_runner import Block, PageError, blocks, matches, ports, run_page, session
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def _write(page: Path, *fences: tuple[str, str]) -> None:
 def _run(page: Path) -> int:
     folder = page.parent / "run"
     folder.mkdir()
-    return run_page(page, folder)
+    return run_page(page, folder).blocks
 
 
 def test_blocks_know_their_line() -> None:
@@ -128,6 +129,58 @@ def test_background_command_ends_with_the_page(page: Path) -> None:
     status = Path(f"/proc/{pid}/stat")
     while status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z":  # it is being killed
         time.sleep(0.001)
+
+
+LISTEN = "import socket, time; s = socket.create_server(('127.0.0.1', 11112)); print('ready', flush=True)"
+
+
+@pytest.mark.usefixtures("no_leaks")
+def test_terminal_goes_on_beside_the_page(page: Path) -> None:
+    _write(
+        page,
+        ("console background", f'$ python -c "{LISTEN}; s.accept(); print(5); s.accept()"\nready'),
+        ("python", "import socket\nsocket.create_connection(('127.0.0.1', 11112)).close()"),
+        ("console background", "5"),
+        ("console background", "^C\n...\nKeyboardInterrupt"),
+    )
+    page.write_text("<!-- ports: 11112 -->\n\n" + page.read_text())
+    assert _run(page) == 4
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", 11112)).close()
+
+
+@pytest.mark.parametrize(
+    ("fences", "complaint"),
+    [
+        (["5"], "its first block is a command"),
+        (["$ echo 5; exec sleep 1000\n6", "^C"], "the page says\n6\n--- printed\n5"),
+        (["$ exec sleep 1000", "^C\nbye"], "the page says\nbye"),
+        (["$ exec sleep 1000", "$ exec sleep 1000"], "goes on already"),
+        (["$ trap 'exit 3' INT; while :; do sleep 0.1; done", "^C"], "status 3"),
+    ],
+)
+def test_terminal_that_differs(
+    page: Path, fences: list[str], complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("docs_runner._PATIENCE", 1)
+    _write(page, *(("console background", fence) for fence in fences))
+    with pytest.raises(PageError) as caught:
+        _run(page)
+    assert complaint in str(caught.value)
+
+
+def test_block_is_left_out_where_its_program_is_missing(page: Path, tmp_path: Path) -> None:
+    _write(page, ("console needs=no-such-program", "$ false"), ("console needs=sh", "$ echo 1\n1"))
+    assert run_page(page, tmp_path).left_out == ["page.md:4 needs no-such-program, which is not installed"]
+
+
+def test_ports_stand_for_free_ones() -> None:
+    text = "<!-- ports: 11112 11113 -->\n```text\nAE@host:11112 11113 111123 1.11112\n```\n"
+    found = ports(text)
+    (block,) = blocks(text, found)
+    first, second = found["11112"], found["11113"]
+    assert first != second
+    assert block.text == f"AE@host:{first} {second} 111123 1.{first}\n"
 
 
 def test_session_splits_commands() -> None:

@@ -28,7 +28,7 @@ def modules() -> Iterator[dict[str, ModuleType]]:
     try:
         yield {
             name: import_module(name)
-            for name in ("bench_wire", "wire_blast", "wire_report", "wire_runs", "wire_plot")
+            for name in ("bench_wire", "wire_blast", "wire_report", "wire_runs", "wire_sets", "wire_plot")
         }
     finally:
         sys.path.remove(str(FOLDER))
@@ -91,6 +91,29 @@ def test_blast_takes_no_failure_for_success(modules: dict[str, ModuleType], file
     blast = modules["wire_blast"]
     with Peer(0, status=0xA700) as peer, pytest.raises(blast.Blocked, match="status 0xA700"):
         blast.send(peer.port, files)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_what_is_missing_or_cut_or_another_is_noticed(
+    modules: dict[str, ModuleType], files: list[Path], tmp_path: Path, exact: bool
+) -> None:
+    sets, arrived = modules["wire_sets"], tmp_path / "arrived"
+    made = sets.WireSet(tmp_path, tuple(files), sum(file.stat().st_size for file in files))
+    arrived.mkdir()
+    for file in files:
+        (arrived / file.name).write_bytes(file.read_bytes())
+    sets.verify([made], arrived, exact=exact)
+    last = arrived / files[-1].name
+    for wrong, said in (
+        (last.read_bytes()[:-4096], "is not what was sent"),
+        (files[0].read_bytes(), "of 6|not arrive"),
+    ):
+        last.write_bytes(wrong)
+        with pytest.raises(sets.Failed, match=said):
+            sets.verify([made], arrived, exact=exact)
+    last.unlink()
+    with pytest.raises(sets.Failed, match="5 of 6 instances arrived"):
+        sets.verify([made], arrived, exact=exact)
 
 
 def _result(modules: dict[str, ModuleType], name: str, runs: dict[str, list[Any]]) -> Any:

@@ -59,7 +59,7 @@ def keeper(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
 
 def _refused_by(server: Server, paths: Iterable[Path]) -> set[Path]:
     """What a peer cannot take, whoever sends it."""
-    if "storescp" not in str(server.process.args):
+    if server.address.ae_title != "STORESCP":
         return set()
     return {
         path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,8 @@ START = 15.0
 """Seconds that a server has to open its port."""
 RUN = 60.0
 """Seconds that a client may take."""
+_LEASH = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+"""A peer does not outlive the test run, however that ends."""
 _LISTENS = "0A"  # TCP_LISTEN in /proc/net/tcp
 
 
@@ -68,7 +71,7 @@ class Server:
         """The Part 10 files it has written, by SOP Instance UID of their file meta information."""
         from wire_data import uid_of
 
-        return {uid_of(path): path for path in self.folder.rglob("*") if path.is_file()}
+        return {uid_of(path): path for path in self.folder.rglob("[!.]*") if path.is_file()}
 
 
 def used(peer: str) -> None:
@@ -127,7 +130,7 @@ def running(
     """
     with output.open("wb") as log:
         process = subprocess.Popen(
-            [os.fspath(word) for word in command],
+            [*_LEASH, *map(os.fspath, command)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

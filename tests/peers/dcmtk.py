@@ -104,7 +104,7 @@ class Dcmtk:
         settings.write_text(
             f"NetworkTCPPort = {port}\nMaxPDUSize = 131072\nMaxAssociations = 64\n"
             f"HostTable BEGIN\n{hosts}HostTable END\nVendorTable BEGIN\nVendorTable END\n"
-            f"AETable BEGIN\n{ae_title} {folder} RW (1000, 1024mb) ANY\nAETable END\n"
+            f"AETable BEGIN\n{ae_title} {folder} RW (200, 1024mb) ANY\nAETable END\n"
         )
         self._index(folder, files)
         command = [self._tool("dcmqrscp"), "-ll", "info", "-c", str(settings), *options]

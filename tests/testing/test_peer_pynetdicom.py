@@ -142,15 +142,23 @@ async def test_it_cancels():
     assert peer.received.of("C-CANCEL-RQ")[0].command.message_id_responded == 7
 
 
-@pytest.mark.parametrize("script", [Reject(1, 1, 7), AbortNow(close=True), CloseNow()])
-async def test_it_is_not_let_in(script):
-    def act(association):
-        return association.is_established, association.is_rejected, association.is_aborted
-
+@pytest.mark.parametrize(
+    ("script", "received"),
+    [
+        (Reject(1, 1, 7), ["A_ASSOCIATE_RJ"]),
+        (AbortNow(close=True), ["A_ABORT_RQ"]),
+        (CloseNow(), []),
+    ],
+)
+async def test_it_is_not_let_in(script, received):
+    got = []
+    handlers = [(evt.EVT_PDU_RECV, lambda event: got.append(type(event.pdu).__name__))]
     async with ScriptedScp(accept=script) as peer:
-        established, rejected, _ = await with_client(peer, act)
+        established = await with_client(
+            peer, lambda association: association.is_established, handlers=handlers
+        )
     assert not established
-    assert rejected == isinstance(script, Reject)
+    assert got == received
 
 
 async def test_it_sees_an_abort_and_the_lack_of_an_answer():

@@ -58,6 +58,16 @@ COMMANDS = {
         "Ask nodes whether they are there (C-ECHO).",
         "dcmflow echo MYPACS@10.0.0.5:104",
     ),
+    "send": Command(
+        "dcmflow.cli.send:send",
+        "Send DICOM files to a node (C-STORE).",
+        "dcmflow send MYPACS@10.0.0.5:104 ./study --report sent.json",
+    ),
+    "forward": Command(
+        "dcmflow.cli.forward:forward",
+        "Receive instances and hand them on to nodes and folders.",
+        "dcmflow forward mypacs ./received --listen GATE@0.0.0.0:11112",
+    ),
     "sort": Command(
         "dcmflow.cli.sort:sort",
         "Sort DICOM files into folders.",

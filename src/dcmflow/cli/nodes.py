@@ -61,12 +61,9 @@ class Calling:
         """
         from dcmflow.net.address import parse_node
 
-        return self.reaching(texts, [parse_node(text, settings) for text in texts])
-
-    def reaching(self, texts: Sequence[str], nodes: Sequence[Node]) -> list[Node]:
-        """These nodes, called as the options say; `texts` are how they were written. Raises as `nodes` does."""
+        nodes = [parse_node(text, settings) for text in texts]
         self.check(any(node.tls is not None for node in nodes), texts)
-        return [self._reaching(text, node) for text, node in zip(texts, nodes, strict=True)]
+        return [self.reaching(text, node) for text, node in zip(texts, nodes, strict=True)]
 
     def check(self, secured: bool, texts: Sequence[str]) -> None:
         """Raise Usage for TLS options that go together badly, or where nothing speaks TLS."""
@@ -90,7 +87,8 @@ class Calling:
         value: str | None = getattr(self, key.replace(".", "_"))
         return None if value is None else os.path.expanduser(value)
 
-    def _reaching(self, text: str, node: Node) -> Node:
+    def reaching(self, text: str, node: Node) -> Node:
+        """The node, called as the options say; `text` is how it was written. Raises as `nodes` does."""
         from msgspec.structs import replace
 
         from dcmflow.cli.load import seconds

@@ -34,14 +34,15 @@ def preview(
     )
     quiet = common.options().quiet
     # what would have been accepted is not what the summary of a run means
-    common.use(_quietly(common.options()))
+    common.use(quietly(common.options()))
     code = execute(Pipeline(flow, name="sort"))
     if not quiet:
         say(f"dcmflow: would {'move' if move else 'place'} {planned.summary()}; nothing was changed")
     return code
 
 
-def _quietly(options: common.Common) -> common.Common:
+def quietly(options: common.Common) -> common.Common:
+    """The same options for a run that is not shown."""
     from dataclasses import replace
 
     return replace(options, quiet=True, verbose=False, debug=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from collections.abc import Sequence
 from typing import Final, final
 
@@ -33,11 +34,12 @@ class Spilled:
         OSError: it cannot be made or written to.
     """
 
-    __slots__ = ("_adopted", "_descriptor", "_linkable", "path", "size")
+    __slots__ = ("_adopted", "_adopting", "_descriptor", "_linkable", "path", "size")
 
     def __init__(self, folder: str | None, head: Buffer = b"") -> None:
         self._descriptor, self._linkable = _open(folder)
         self._adopted = False
+        self._adopting = threading.Lock()  # sinks write in threads
         self.size: int = 0
         self.path: str = f"/proc/self/fd/{self._descriptor}" if _LINKS else f"/dev/fd/{self._descriptor}"
         self.append([head])
@@ -56,16 +58,18 @@ class Spilled:
 
         Once only: two names would be two copies that change together.
         """
-        if self._adopted or not self._linkable:
-            return False
-        try:
-            os.link(self.path, path, follow_symlinks=True)
-        except FileExistsError:
-            raise
-        except OSError:
-            return False
-        self._adopted = True
-        return True
+        with self._adopting:
+            if self._adopted or not self._linkable:
+                return False
+            try:
+                # without a folder Python calls link(), which does not follow; what folder is of no matter to a whole path
+                os.link(self.path, path, src_dir_fd=self._descriptor, follow_symlinks=True)
+            except FileExistsError:
+                raise
+            except OSError:
+                return False
+            self._adopted = True
+            return True
 
     def begins_with(self, head: bytes) -> bool:
         """Whether these are the first bytes of the file. Raises OSError."""

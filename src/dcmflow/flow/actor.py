@@ -156,7 +156,7 @@ class Node:
     async def _run_workers(self) -> None:
         loop = {"filter": self._filter, "router": self._route, "sink": self._sink}[self.stage.kind]
         async with anyio.create_task_group() as workers:
-            for _ in range(self.stage.workers):
+            for _ in range(self.stage.tasks):
                 workers.start_soon(self._work, loop, name=f"dcmflow {self.name} worker")
 
     async def _work(self, loop: Callable[[], Awaitable[None]]) -> None:

@@ -135,17 +135,21 @@ class Emit:
         self._finished = False
         self.draining: anyio.Event = anyio.Event()
 
-    async def __call__(self, instance: Instance) -> Receipt:
+    async def __call__(self, instance: Instance, *, begun: bool = False) -> Receipt:
         """Wait for room in the pipeline and in the stages that follow; return the receipt.
 
         Cancelled while it waits, the instance was never emitted; where one of several branches has it already, it is
         refused on the others.
 
+        Args:
+            begun: the source had begun to take it in before the pipeline drained, so it still gets in; for a source whose
+                actor has `drain`.
+
         Raises:
             Draining: the pipeline has begun to drain; what waited for room before that still gets in.
         """
         ledger = self._ledger
-        if self._finished or self.draining.is_set():
+        if self._finished or (self.draining.is_set() and not begun):
             while self._in_flight:  # what waits for room in another task is not to be torn down by this error
                 await ledger.on_idle(self._context.stage).wait()
             raise Draining("the pipeline is draining and takes on nothing more")

@@ -44,6 +44,18 @@ def wait_after(retry: Retry, attempts: int) -> float:
     return min(parse_duration(retry.longest), first * 2.0 ** min(attempts - 1, 64) + random.uniform(0, first))
 
 
+def longest_wait(retry: Retry) -> float:
+    """Seconds that all waits between attempts together take at most."""
+    first, longest = parse_duration(retry.first), parse_duration(retry.longest)
+    total = 0.0
+    for number in range(retry.attempts - 1):
+        wait = min(longest, first * (2.0**number + 1))
+        if wait in (0.0, longest):  # and so are all that follow
+            return total + wait * (retry.attempts - 1 - number)
+        total += wait
+    return total
+
+
 async def attempt(
     retry: Retry, call: Callable[[], Awaitable[T]], on_retry: Callable[[Exception, int], None]
 ) -> T:

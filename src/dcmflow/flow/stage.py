@@ -141,6 +141,11 @@ class Stage(
         """The type as written in a pipeline file."""
         return str(self.__struct_config__.tag)
 
+    @property
+    def tasks(self) -> int:
+        """How many tasks work at it: `workers`, unless a stage knows better."""
+        return self.workers
+
     def open(self, context: Context) -> AbstractAsyncContextManager[Actor]:
         """Open what the stage needs and yield its actor; leaving the block closes it.
 

@@ -75,13 +75,13 @@ def parse_address(text: str) -> Node:
 
 
 def parse_listen(text: str, local: Local | None = None) -> Local:
-    """What we are and where we listen, as written in `listen`: an address whose missing parts are those of `local`.
+    """What we are and where we listen, as written in `listen`; an address without a port means that of `local`.
 
     >>> parse_listen("", Local(ae_title="ME")).address, parse_listen("GATE@127.0.0.1:0").address
     ('ME@0.0.0.0:11112', 'GATE@127.0.0.1:0')
 
     Args:
-        text: an address, port 0 for any free one; empty: that of `local`.
+        text: an address, port 0 for any free one; without an AE title: `ANY-SCP`, which answers to any. Empty: that of `local`.
         local: who we are; None: the defaults.
 
     Raises:
@@ -93,7 +93,7 @@ def parse_listen(text: str, local: Local | None = None) -> Local:
     whole, tls = _without_scheme(text)
     place = _place(whole)
     return Local(
-        ae_title=local.ae_title if place.title is None else _title(whole, place.title),
+        ae_title=ANY_AE if place.title is None else _title(whole, place.title),
         port=local.port if place.port is None else _port(whole, place.port, least=0),
         host=place.host,
         tls=local.tls or tls,

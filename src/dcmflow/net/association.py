@@ -6,6 +6,7 @@ Everything here waits; what decides is in `protocol`. One task at a time may rec
 from __future__ import annotations
 
 import math
+import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, final
@@ -155,13 +156,14 @@ class Association:
         if type(event) is Command:
             context = self.contexts[event.context_id]
             command = event.command
-            if not command.has_data:
-                return Received(context, command)
-            try:
-                payload = await self._data(reception or Reception(), context, command)
-            except Refused as error:
-                return Received(context, command, None, error)
-            return Received(context, command, payload)
+            payload = refusal = None
+            if command.has_data:
+                try:
+                    payload = await self._data(reception or Reception(), context, command)
+                except Refused as error:
+                    refusal = error
+            self._transport.deadline = math.inf  # nothing is awaited any more
+            return Received(context, command, payload, refusal)
         if isinstance(event, ReleaseRequest):
             await self._released()
             return None
@@ -169,10 +171,11 @@ class Association:
 
     async def _data(self, reception: Reception, context: AcceptedContext, command: CommandSet) -> Payload:
         """The data set that follows a command. Raises Refused: there is no room for it."""
-        event = await self._stretch(reception, begun=False)
+        event = await self._stretch(None)
         whole = event.last
         if whole:
             return reception.whole(event.data)
+        self._transport.deadline = anyio.current_time() + self._dimse
         reception.begin(context, command)
         try:
             while not reception.add(event.data):
@@ -206,12 +209,9 @@ class Association:
             raise failure
         return reception.in_file()
 
-    async def _stretch(self, reception: Reception, *, begun: bool = True) -> Data:
+    async def _stretch(self, reception: Reception | None) -> Data:
         """The next stretch of a data set; it must come on at a rate."""
-        fresh = not begun or reception.progress >= PROGRESS or self._transport.deadline == math.inf
-        if fresh:
-            reception.progress = 0
-        event = await self._event(self._dimse, fresh=fresh)
+        event = await self._event(self._dimse, reception)
         if type(event) is not Data:
             raise await self._unexpected(event)
         return event
@@ -276,15 +276,21 @@ class Association:
 
     # -- bytes
 
-    async def _event(self, seconds: float, *, fresh: bool = True) -> Event:
-        """The next event, reading as often as it takes."""
+    async def _event(self, seconds: float, reception: Reception | None = None) -> Event:
+        """The next event, reading as often as it takes.
+
+        Args:
+            seconds: for it to come; while a data set is taken in, for enough of it to come.
+        """
         connection, transport = self._connection, self._transport
         try:
             event = connection.next_event()
             if event is not None:
                 return event
-            if fresh:
+            if reception is None or reception.progress >= PROGRESS or transport.deadline == math.inf:
                 transport.deadline = anyio.current_time() + seconds
+                if reception is not None:
+                    reception.progress = 0
             while True:
                 count = await transport.read_into(connection.receive_buffer())
                 if not count and transport.expired:
@@ -313,13 +319,16 @@ class Association:
     async def _farewell(self, error: OSError) -> NetworkError:
         """Why writing failed: an A-ABORT may have come before."""
         connection, transport = self._connection, self._transport
-        with suppress(OSError, RemoteProtocolError):
-            transport.deadline = anyio.current_time() + LINGER
+        transport.deadline = anyio.current_time() + LINGER
+        try:
             while count := await transport.read_into(connection.receive_buffer()):
                 connection.received(count)
                 while (event := connection.next_event()) is not None:
                     if isinstance(event, Abort):
                         return reasons.aborted(self.peer, event)
+        except (OSError, RemoteProtocolError) as later:
+            if isinstance(later, ssl.SSLError):  # TLS 1.3: only now does it say what it wants
+                error = later
         return reasons.lost(self.peer, error)
 
     def _late(self, seconds: float) -> NetworkTimeout:

@@ -12,11 +12,11 @@ from contextlib import asynccontextmanager
 import anyio
 from msgspec.structs import replace
 
-from dcmflow.errors import ConnectError, NetworkError, RemoteProtocolError
+from dcmflow.errors import NetworkError, RemoteProtocolError
 from dcmflow.net import reasons
 from dcmflow.net.association import Association
 from dcmflow.net.node import Node
-from dcmflow.net.tls import client_context
+from dcmflow.net.tls import client_context, server_name
 from dcmflow.net.transport import Transport
 from dcmflow.net.watch import Watch
 from dcmflow.protocol.connection import MAXIMUM_LENGTH, Connection
@@ -98,16 +98,16 @@ async def _reach(node: Node) -> Transport:
         try:
             transport = Transport(await _connected(node))
         except OSError as error:
-            raise reasons.no_connection(node.address, error) from error
+            raise reasons.no_connection(node, error) from error
         if secured is None or node.tls is None:
             return transport
         try:
             await transport.start_tls(
-                secured, server_name=node.tls.server_name or node.host, server_side=False
+                secured, server_name=server_name(node.tls, node.host), server_side=False
             )
         except OSError as error:
             transport.close()
-            raise reasons.no_connection(node.address, error) from error
+            raise reasons.no_connection(node, error) from error
         except BaseException:
             transport.close()
             raise
@@ -117,7 +117,7 @@ async def _reach(node: Node) -> Transport:
 
 async def _connected(node: Node) -> socket.socket:
     """A connected socket: the first address that answers. Raises OSError: that of the last one."""
-    failure: OSError = ConnectError  # type: ignore[assignment]
+    failure = OSError(errno.EADDRNOTAVAIL, "it has no address")
     for family, kind, protocol, _, address in await anyio.getaddrinfo(
         node.host, node.port, type=socket.SOCK_STREAM
     ):
@@ -174,7 +174,9 @@ async def _ask(
         transport.write_now(connection.to_write())
         raise RemoteProtocolError(f"{node.address} broke the protocol: {error}") from None
     except OSError as error:
-        raise reasons.lost(node.address, error) from error
+        raise reasons.lost(
+            node, error, "the association request", calling_ae=calling_ae, first=True
+        ) from error
     if isinstance(event, AssociateAccept):
         association = Association(
             connection,
@@ -192,9 +194,7 @@ async def _ask(
 
 def _refusal(node: Node, calling_ae: str, event: object) -> NetworkError:
     if isinstance(event, AssociateReject):
-        return reasons.rejected(node.address, event, calling_ae)
+        return reasons.rejected(node, event, calling_ae)
     if isinstance(event, Abort):
-        return reasons.aborted(
-            node.address, event, "the association request", calling_ae=calling_ae, first=True
-        )
-    return reasons.lost(node.address, None, "the association request", calling_ae=calling_ae, first=True)
+        return reasons.aborted(node, event, "the association request", calling_ae=calling_ae, first=True)
+    return reasons.lost(node, None, "the association request", calling_ae=calling_ae, first=True)

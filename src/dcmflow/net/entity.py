@@ -98,11 +98,11 @@ class ApplicationEntity:
         self.associations.discard(association)
         self.last_active = anyio.current_time()
         self._changed.set()
+        self._changed = anyio.Event()
 
     async def empty(self) -> None:
         """Wait until there is no association."""
         while self.associations:
-            self._changed = anyio.Event()
             await self._changed.wait()
 
     def supports(self, abstract_syntax: str) -> bool:
@@ -125,10 +125,12 @@ class ApplicationEntity:
             association.scope.cancel()
 
     def collides(self, other: ApplicationEntity) -> bool:
-        """Whether some caller could mean either of them."""
+        """Whether some caller could mean either of them; who takes anyone comes after who names the caller."""
         if self.title != other.title:
             return False
-        return bool(set(self.callers) & set(other.callers)) or not (self.callers or other.callers)
+        if not self.callers or not other.callers:
+            return not self.callers and not other.callers
+        return any(mine.meets(its) for mine in self.callers for its in other.callers)
 
 
 class Caller(NamedTuple):
@@ -153,6 +155,15 @@ class Caller(NamedTuple):
         if not title and network is None:
             raise ConfigError("an entry is empty", key="accept-from")
         return cls(title, network)
+
+    def meets(self, other: Caller) -> bool:
+        """Whether somebody is both of them."""
+        if self.title and other.title and self.title != other.title:
+            return False
+        one, another = self.network, other.network
+        if one is None or another is None:
+            return True
+        return one.version == another.version and one.overlaps(another)
 
     def matches(self, calling: str, address: str) -> bool:
         if self.title and self.title != calling:

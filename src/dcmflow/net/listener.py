@@ -17,7 +17,7 @@ from dcmflow.errors import ConfigError, NetworkError, RemoteProtocolError
 from dcmflow.net import services
 from dcmflow.net.association import Association
 from dcmflow.net.entity import ANYONE, CONGESTED, LIMIT_EXCEEDED, ApplicationEntity, choose
-from dcmflow.net.node import Timeouts
+from dcmflow.net.node import Timeouts, Tls
 from dcmflow.net.transport import Transport
 from dcmflow.net.watch import Watch
 from dcmflow.protocol.connection import Connection
@@ -27,7 +27,20 @@ from dcmflow.protocol.pdu import AssociateReject, AssociateRequest
 BACKLOG: Final = 512
 WAITING: Final = 256  # connections that have not associated yet
 
-_PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_SCARCE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_LOST: Final = frozenset(  # errors of the one connection that Linux reports in accept(2)
+    {
+        errno.ECONNABORTED,
+        errno.ENETDOWN,
+        errno.EPROTO,
+        errno.ENOPROTOOPT,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.EOPNOTSUPP,
+        errno.ENETUNREACH,
+        errno.EPERM,
+    }
+)
 
 
 @final
@@ -39,16 +52,24 @@ class Listener:
         port: 0: any free one, see `port` once it listens.
         tls: a context of the accepting side; None: plain.
         timeouts: of connections that have not associated yet.
+        settings: what the context was made of, for those who share the listener.
 
     Attributes:
         port: the port it listens on.
     """
 
     def __init__(
-        self, host: str, port: int, *, tls: ssl.SSLContext | None = None, timeouts: Timeouts | None = None
+        self,
+        host: str,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None = None,
+        timeouts: Timeouts | None = None,
+        settings: Tls | None = None,
     ) -> None:
         self.address = host
         self.port = port
+        self.settings = settings
         self._tls = tls
         self._timeouts = timeouts or Timeouts()
         self._entities: list[ApplicationEntity] = []
@@ -140,10 +161,12 @@ class Listener:
                 while True:
                     try:
                         connected, _ = listening.accept()
-                    except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                    except (BlockingIOError, InterruptedError):
                         break
                     except OSError as error:
-                        if error.errno not in _PASSING:
+                        if error.errno in _LOST:
+                            continue
+                        if error.errno not in _SCARCE:
                             raise
                         await anyio.sleep(0.1)
                         break
@@ -187,7 +210,7 @@ class Listener:
         peer = f"{request.calling_ae}@{f'[{host}]' if ':' in host else host}:{port}"
         entity = self._choose(request, host)
         if isinstance(entity, AssociateReject):
-            self._tell("rejected", peer, _rejection(request, entity))
+            self._tell(request, peer, host, entity)
             await transport.write(connection.send(entity))
             await self._linger(transport, connection)
             return None
@@ -255,9 +278,17 @@ class Listener:
                 connection.received(count)
                 connection.next_event()
 
-    def _tell(self, kind: str, peer: str, text: str) -> None:
-        for entity in self._entities:
-            entity.notice(kind, peer, text)
+    def _tell(self, request: AssociateRequest, peer: str, host: str, reject: AssociateReject) -> None:
+        """Say to one of the entities, that which was meant if any was, that somebody was rejected."""
+        entities = self._entities
+        meant = choose(entities, request.called_ae, request.calling_ae, host)
+        if isinstance(meant, AssociateReject):
+            titled = [entity for entity in entities if entity.title in (request.called_ae, ANYONE)]
+            entities = titled or entities
+            if not entities:
+                return
+            meant = entities[0]
+        meant.notice("rejected", peer, _rejection(request, reject))
 
 
 def _rejection(request: AssociateRequest, reject: AssociateReject) -> str:
@@ -281,10 +312,15 @@ def _cannot_listen(host: str, port: int, error: OSError) -> str:
 
 @asynccontextmanager
 async def listening(
-    host: str, port: int, *, tls: ssl.SSLContext | None = None, timeouts: Timeouts | None = None
+    host: str,
+    port: int,
+    *,
+    tls: ssl.SSLContext | None = None,
+    timeouts: Timeouts | None = None,
+    settings: Tls | None = None,
 ) -> AsyncIterator[Listener]:
     """A listener that serves while the block runs."""
-    listener = Listener(host, port, tls=tls, timeouts=timeouts)
+    listener = Listener(host, port, tls=tls, timeouts=timeouts, settings=settings)
     async with anyio.create_task_group() as tasks:
         await tasks.start(lambda *, task_status: listener.serve(task_status=task_status))
         yield listener

@@ -66,7 +66,10 @@ async def store(
         move_originator_ae=title,
         move_originator_id=number,
     )
-    await association.send(Message(context.id, command, instance.payload.segments()))
+    segments = instance.payload.segments()
+    if instance.payload.size & 1:  # PS3.8 E.1, PS3.5 A.5: what is deflated ends with a null then
+        segments = [*segments, b"\0"]
+    await association.send(Message(context.id, command, segments))
     response = await answer_to(association, message_id)
     return Answer(status_of(response), response.error_comment or "")
 

@@ -31,7 +31,7 @@ _ROOM: Final = BLOCK + 256 * 1024  # a block, and the stretch that fills it
 
 @final
 class Room:
-    """Memory for data sets that are not whole yet, shared by all associations of a listener.
+    """Memory for data sets that are not whole or not let in yet, shared by all associations of a listener.
 
     Args:
         spill: the size from which a data set goes to a file at the latest.
@@ -126,8 +126,7 @@ class Reception:
         return end >= BLOCK
 
     def in_memory(self) -> Payload:
-        """The data set is whole, and never went to a file."""
-        self._uncharge()
+        """The data set is whole, and never went to a file. It counts as being in memory until `done`."""
         buffer, self._buffer = self._buffer, bytearray()
         return MemoryPayload(buffer)
 
@@ -169,6 +168,7 @@ class Reception:
             self._file.append([block])
         except OSError as error:  # the rest is read all the same, so that the sender can be told
             self._error = error
+            self._file = None  # it would take room that others need
 
     def in_file(self) -> Payload:
         """The data set is whole and in a file. Raises Refused: there was no room for it on the disk."""
@@ -181,6 +181,10 @@ class Reception:
             )
         assert file is not None
         return FilePayload(file.path, [Region(self._offset, self._size)], owner=file)
+
+    def done(self) -> None:
+        """Somebody else answers for the memory of the data set now."""
+        self._uncharge()
 
     def discard(self) -> None:
         """It will not become whole."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from dcmflow.errors import DcmflowError, NetworkError, NetworkTimeout, ProtocolError
+from dcmflow.errors import DcmflowError, NetworkError, NetworkTimeout, ProtocolError, Refused
 from dcmflow.net.entity import Answer, ApplicationEntity
 from dcmflow.net.reception import Reception
-from dcmflow.protocol.command import Field, response
+from dcmflow.net.storage import VERIFICATION
+from dcmflow.protocol.command import CommandSet, Field, response
 from dcmflow.status import Status
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 0.5  # seconds that an association may stay without a request once its entity drains
 
-_NO_SUCH_SOP_CLASS = Status(0x0118)
+_MISSING = Status(0x0120)
 _SOP_CLASS_NOT_SUPPORTED = Status(0x0122)
 _UNRECOGNIZED_OPERATION = Status(0x0211)
 
@@ -31,10 +32,15 @@ async def serve(association: Association, entity: ApplicationEntity) -> None:
     try:
         with association.scope:
             while True:
+                draining = entity.draining
                 received = await association.receive(timeout=_idle(entity), reception=reception)
                 if received is None:
                     return
+                if draining and received.command.field == Field.C_STORE_RQ:
+                    raise Leaving
                 await _answer(association, entity, received)
+                del received  # or it would stay while the next one is awaited
+                reception.done()
     except Leaving:
         association.abort()
     except (NetworkTimeout, NetworkError, ProtocolError) as error:
@@ -69,14 +75,23 @@ async def _answer(association: Association, entity: ApplicationEntity, received:
 
 
 async def _store(association: Association, entity: ApplicationEntity, received: Received) -> Answer:
-    command = received.command
     if entity.store is None:
         return Answer(_SOP_CLASS_NOT_SUPPORTED)
-    if not command.has_data:
-        return Answer(Status(0x0120), "no data set")
-    if not command.affected_sop_instance or not command.affected_sop_class:
-        return Answer(Status(0x0120), "no Affected SOP Class or Instance UID")
+    wrong = _wrong(entity, received.command)
+    if wrong is not None:
+        received = received._replace(payload=None, error=wrong)
     return await entity.store(association, received)
+
+
+def _wrong(entity: ApplicationEntity, command: CommandSet) -> Refused | None:
+    """What is wrong with a C-STORE request, whatever its data set may be."""
+    if not command.has_data:
+        return Refused("no data set", status=_MISSING)
+    if not command.affected_sop_class or not command.affected_sop_instance:
+        return Refused("no Affected SOP Class or Instance UID", status=_MISSING)
+    if not entity.supports(command.affected_sop_class) or command.affected_sop_class == VERIFICATION:
+        return Refused(f"{command.affected_sop_class} is not stored here", status=_SOP_CLASS_NOT_SUPPORTED)
+    return None
 
 
 def drain(entity: ApplicationEntity) -> None:

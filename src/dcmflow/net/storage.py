@@ -19,6 +19,8 @@ _OTHERS = (
     "1.2.840.10008.4.",
     "1.2.840.10008.5.1.1.",  # print
     "1.2.840.10008.5.1.4.1.2.",  # query and retrieve
+    "1.2.840.10008.5.1.4.1.1.201.1.1",  # the well-known instance of storage management
+    "1.2.840.10008.5.1.4.20",  # defined procedure protocol query and retrieve
     "1.2.840.10008.5.1.4.31",  # worklists
     "1.2.840.10008.5.1.4.32",
     "1.2.840.10008.5.1.4.33",  # instance availability

@@ -6,9 +6,13 @@ time, so certificates that were renewed on disk are taken up.
 
 from __future__ import annotations
 
+import os
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
+
+from msgspec.structs import replace
 
 from dcmflow.errors import ConfigError
 from dcmflow.net.node import Tls
@@ -64,6 +68,12 @@ def server_context(tls: Tls) -> ssl.SSLContext:
 def server_name(tls: Tls, host: str) -> str:
     """The name that is asked for and looked for in the peer's certificate: `server-name`, else the host without zone."""
     return tls.server_name if tls.server_name is not None else host.partition("%")[0].rstrip(".")
+
+
+def absolute(tls: Tls, path: Callable[[str], str | os.PathLike[str]]) -> Tls:
+    """The same with the paths of its files made absolute by `path`."""
+    files = {key: getattr(tls, key) for key in ("cert", "key", "ca")}
+    return replace(tls, **{key: os.fspath(path(file)) for key, file in files.items() if file is not None})
 
 
 def _harden(context: ssl.SSLContext) -> None:

@@ -99,13 +99,15 @@ class Transport:
         if self._turns > _PATIENCE:
             self._turns = 0
             await checkpoint()
-        while True:
+        while not self.expired:  # TLS that sees the end of the connection would have nothing sent any more
             try:
                 count = receive(buffer)
             except (BlockingIOError, ssl.SSLWantReadError):
                 await self._readable()
             except ssl.SSLWantWriteError:
                 await self._writable()
+            except ssl.SSLZeroReturnError:
+                return 0
             except InterruptedError:
                 continue
             else:
@@ -115,6 +117,7 @@ class Transport:
                     except OSError:  # closed meanwhile: the next read says so
                         return count
                 return count
+        return 0
 
     async def write(self, buffers: Sequence[Buffer], patience: float | None = None) -> None:
         """Write all of the buffers, together where the system can.
@@ -189,13 +192,18 @@ class Transport:
     def expire(self) -> None:
         """End the wait that goes on, and every later one: they see the end of the connection."""
         self.expired = True
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR if self._stuck else socket.SHUT_RD)
+        self._shut(socket.SHUT_RDWR if self._stuck else socket.SHUT_RD)
 
     def finish(self) -> None:
         """Say that nothing more will be written; what is on its way still arrives."""
+        if isinstance(self._socket, ssl.SSLSocket):
+            with suppress(OSError, ValueError):
+                self._socket.unwrap()  # says close_notify, and does not wait for that of the peer
+        self._shut(socket.SHUT_WR)
+
+    def _shut(self, how: int) -> None:
         with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_WR)
+            socket.socket.shutdown(self._socket, how)  # that of SSLSocket would go on in the clear
 
     def close(self) -> None:
         if not self._closed:

@@ -37,6 +37,9 @@ class Watch:
     ) -> bool | None:
         assert self._tasks is not None
         self._tasks.cancel_scope.cancel()
+        if isinstance(error, Exception):  # is not to come out in a group
+            await self._tasks.__aexit__(None, None, None)
+            return False
         return await self._tasks.__aexit__(kind, error, trace)
 
     def add(self, transport: Transport) -> None:

@@ -37,14 +37,14 @@ from dcmflow.protocol.pdu import (
 from dcmflow.protocol.state import Action, Input, State, transition
 
 MAXIMUM_LENGTH: Final = 256 * 1024
-PDU_LIMIT: Final = (
-    1024 * 1024
-)  # of an association PDU; 128 contexts with 40 transfer syntaxes each are 360 KB
+PDU_LIMIT: Final = 1 << 20  # of an association PDU; 128 contexts with 40 transfer syntaxes each are 360 KB
 SLACK: Final = 4096  # some peers count the heads of PDU and PDV into the maximum length, some do not
 BUFFER: Final = 256 * 1024
 SMALL_BUFFER: Final = 16 * 1024  # until there is an association
 
 UNRECOGNIZED_PDU, UNEXPECTED_PDU, INVALID_PARAMETER = 1, 2, 6  # PS3.8 table 9-26
+
+_ANY: Final = 0xFFFF_FFFF  # no P-DATA-TF is longer
 
 _PDU_HEAD: Final = Struct(">BxI")
 _PDV_HEAD: Final = Struct(">IBB")
@@ -103,10 +103,7 @@ class Connection:
     )
 
     def __init__(
-        self,
-        role: Literal["requestor", "acceptor"],
-        *,
-        maximum_length: int = MAXIMUM_LENGTH,
+        self, role: Literal["requestor", "acceptor"], *, maximum_length: int = MAXIMUM_LENGTH
     ) -> None:
         self.role: Literal["requestor", "acceptor"] = role
         self.state: State = State.STA2 if role == "acceptor" else State.STA1
@@ -127,13 +124,21 @@ class Connection:
     # -- bytes
 
     def receive_buffer(self) -> memoryview:
-        """Where the next bytes belong; at least one byte long. What `next_event` gave out before becomes invalid."""
+        """Where the next bytes belong; at least one byte long. What `next_event` gave out before becomes invalid.
+
+        Raises:
+            LocalProtocolError: it is full, since `next_event` was not asked.
+        """
         start, end, buffer = self._start, self._end, self._buffer
         if start == end:
             self._start = self._end = 0
             return buffer
         if end == len(buffer) or start > len(buffer) // 2:
             left = end - start
+            if left == len(buffer):
+                raise LocalProtocolError(
+                    "there is no room for more bytes before next_event has returned None"
+                )
             buffer[:left] = bytes(buffer[start:end])
             self._start, self._end = 0, left
             return buffer[left:]
@@ -154,9 +159,8 @@ class Connection:
     @property
     def over(self) -> bool:
         """The association has ended and the transport connection is to be closed from this side (Sta1)."""
-        return self.state is State.STA1 and bool(
-            self.role == "acceptor" or self._incoming.contexts or self._eof
-        )
+        begun = self.role == "acceptor" or self._request is not None or self._eof
+        return begun and self.state is State.STA1
 
     @property
     def receiving(self) -> bool:
@@ -205,20 +209,16 @@ class Connection:
                 if available < 6:
                     return self._starved()
                 self._begin_pdv(start)
-            elif self._left:
+            elif self._left or self._kind:
                 event = self._read_body(start, available)
                 if event is not None:
                     return event
                 if self._left:
                     return self._starved()
             else:
-                if available < 6:
+                if available < 6 or self.state is State.STA1:
                     return self._starved()
                 self._begin_pdu(start)
-                if self._kind and not self._left:
-                    event = self._read_body(self._start, 0)
-                    if event is not None:
-                        return event
 
     def _gather(self, start: int, count: int, done: bool) -> CommandSet | None:
         try:
@@ -227,56 +227,54 @@ class Connection:
             self._violated(str(error), Input.INVALID_PDU, INVALID_PARAMETER)
 
     def _starved(self) -> Event | None:
+        if self.state is State.STA1:
+            if self.over:  # whatever still comes means nothing
+                self._start = self._end
+            return None
         if not self._eof:
             return None
-        if self.state is State.STA1:
-            return None
         self._out.clear()
-        self.state = transition(self.state, Input.TRANSPORT_CLOSED)[1]
+        self.closed()
         return Closed()
 
     def _begin_pdu(self, start: int) -> None:
         kind, length = _PDU_HEAD.unpack_from(self._buffer, start)
         self._start = start + 6
         if self.state is State.STA13:
-            if kind in (pdu.ABORT, pdu.ASSOCIATE_RQ):
-                self._ignore(kind)
-            self._start = self._end  # whatever follows: the association has ended
+            self._left = length
+            self._ignore(kind)
             return
         if kind == pdu.P_DATA_TF:
-            if self.state not in _CARRIES_DATA:
-                self._violated("P-DATA-TF outside of an association", Input.P_DATA_PDU, UNEXPECTED_PDU)
-            if length < 6 or (self.maximum_length and length > self.maximum_length + SLACK):
-                self._violated(
-                    f"a P-DATA-TF PDU of {length} bytes, where {self.maximum_length} are the most",
-                    Input.INVALID_PDU,
-                    INVALID_PARAMETER,
-                )
             self._pdu_left = length
+            if self.state not in _CARRIES_DATA:
+                self._unexpected(Input.P_DATA_PDU)
+            most = self.maximum_length or _ANY
+            if not 6 <= length <= most + SLACK:
+                text = f"a P-DATA-TF PDU of {length} bytes, where 6 to {most} are expected"
+                self._violated(text, Input.INVALID_PDU, INVALID_PARAMETER)
             return
+        self._left = length
         if kind not in _RECEIVED:
             self._violated(f"a PDU of the unknown type {kind:02X}H", Input.INVALID_PDU, UNRECOGNIZED_PDU)
         if length > (PDU_LIMIT if kind in (pdu.ASSOCIATE_RQ, pdu.ASSOCIATE_AC) else 1024):
-            self._violated(
-                f"a PDU of type {kind:02X}H that announces {length} bytes",
-                Input.INVALID_PDU,
-                INVALID_PARAMETER,
-            )
-        self._kind, self._left = kind, length
-        self._body.clear()
+            text = f"a PDU of type {kind:02X}H that announces {length} bytes"
+            self._violated(text, Input.INVALID_PDU, INVALID_PARAMETER)
+        self._kind = kind
 
     def _ignore(self, kind: int) -> None:
-        action, state = transition(self.state, _RECEIVED[kind])
-        if action is Action.AA_7:
-            self._out.append(encode(Abort(2, UNEXPECTED_PDU)))
-        self.state = state
+        """A PDU begins although the association is over: it is passed over, and answered at most once (Sta13)."""
+        known = kind in _RECEIVED
+        action, self.state = transition(self.state, _RECEIVED[kind] if known else Input.INVALID_PDU)
+        if action is Action.AA_7 and not self._out:
+            self._out.append(encode(Abort(2, UNEXPECTED_PDU if known else UNRECOGNIZED_PDU)))
 
     def _read_body(self, start: int, available: int) -> Event | None:
         count = min(self._left, available)
-        self._body += self._buffer[start : start + count]
+        if self._kind:
+            self._body += self._buffer[start : start + count]
         self._start = start + count
         self._left -= count
-        if self._left:
+        if self._left or not self._kind:
             return None
         kind, self._kind = self._kind, 0
         body, self._body = self._body, bytearray()
@@ -286,19 +284,12 @@ class Connection:
             self._violated(str(error), Input.INVALID_PDU, INVALID_PARAMETER)
         return self._happened(event, _RECEIVED[kind])
 
-    def _happened(self, event: Pdu, given: Input) -> Event | None:
+    def _happened(self, event: Pdu, given: Input) -> Event:
         """Take a PDU as the table says."""
         action, state = transition(self.state, given)
         match action:
             case Action.AA_1 | Action.AA_8:
-                name = type(event).__name__
-                self._violated(f"{name} in {self.state.name}", given, UNEXPECTED_PDU)
-            case Action.AA_6:
-                return None
-            case Action.AA_7:
-                self._out.append(encode(Abort(2, UNEXPECTED_PDU)))
-                self.state = state
-                return None
+                self._unexpected(given)
             case Action.AE_6:
                 assert isinstance(event, AssociateRequest)
                 if not event.protocol_version & 1:
@@ -324,11 +315,8 @@ class Connection:
     def _begin_pdv(self, start: int) -> None:
         length, context_id, control = _PDV_HEAD.unpack_from(self._buffer, start)
         if length < 2 or length + 4 > self._pdu_left or 0 < self._pdu_left - length - 4 < 6:
-            self._violated(
-                f"a PDV of {length} bytes in a PDU of which {self._pdu_left} are left",
-                Input.INVALID_PDU,
-                INVALID_PARAMETER,
-            )
+            text = f"a PDV of {length} bytes in a PDU of which {self._pdu_left} are left"
+            self._violated(text, Input.INVALID_PDU, INVALID_PARAMETER)
         self._start = start + 6
         self._pdu_left -= 6
         self._pdv_left = length - 2
@@ -337,21 +325,24 @@ class Connection:
         except RemoteProtocolError as error:
             self._violated(str(error), Input.INVALID_PDU, INVALID_PARAMETER)
 
+    def _unexpected(self, given: Input) -> NoReturn:
+        self._violated(f"{given.text}, while {self.state.text}", given, UNEXPECTED_PDU)
+
     def _violated(self, text: str, given: Input, reason: int) -> NoReturn:
         """End it as the table says for an event that must not come here."""
-        action, state = transition(self.state, given)
-        if action in (Action.AA_1, Action.AA_7, Action.AA_8):
-            self._out.append(encode(Abort(0 if action is Action.AA_1 else 2, reason)))
-        self.state = state
+        action, self.state = transition(self.state, given)
+        # AA-1 aborts in the name of the service user, who gives no reason (PS3.8 9.3.8)
+        self._out.append(encode(Abort() if action is Action.AA_1 else Abort(2, reason)))
         self._forget()
         raise RemoteProtocolError(text)
 
     def _forget(self) -> None:
-        """What is half read is of no interest any more."""
-        self._kind = self._left = self._pdu_left = 0
+        """What is half read is of no interest any more; the rest of its PDU is passed over."""
+        self._left += self._pdu_left
+        self._kind = self._pdu_left = 0
         self._pdv_left = -1
+        self._body.clear()
         self._incoming.forget()
-        self._start = self._end
 
     def _grow(self) -> None:
         if len(self._buffer) < BUFFER:
@@ -370,18 +361,22 @@ class Connection:
             LocalProtocolError: PS3.8 does not allow it in this state, or it cannot be encoded.
         """
         if type(event) is Message:
+            context_id, command, data = event.context_id, event.command, event.data
             if self.state is not State.STA6:
-                self.state = transition(self.state, Input.P_DATA_PRIMITIVE)[1]
-            if event.context_id not in self._incoming.contexts:
+                transition(self.state, Input.P_DATA_PRIMITIVE)
+            if context_id not in self._incoming.contexts:
+                raise LocalProtocolError(f"presentation context {context_id} was not accepted")
+            if command.has_data is (data is None):
+                said = "a" if command.has_data else "no"
                 raise LocalProtocolError(
-                    f"presentation context {event.context_id} was not accepted on this association"
+                    f"the command {command.field:04X} says that {said} data set follows; the message differs"
                 )
-            return fragments(
-                event.context_id, encode_command(event.command), event.data, self.peer_maximum_length
-            )
+            return fragments(context_id, encode_command(command), data, self.peer_maximum_length)
         assert not isinstance(event, Message)
         state = transition(self.state, _PRIMITIVE[type(event)])[1]
         if isinstance(event, AssociateRequest):
+            if self.over:
+                raise LocalProtocolError("this connection has had its association; open another connection")
             state = transition(state, Input.TRANSPORT_CONNECTED)[1]
         encoded = encode(event)
         if isinstance(event, AssociateRequest):
@@ -391,7 +386,7 @@ class Connection:
                 context.id for context in event.contexts if context.result == ContextResult.ACCEPTANCE
             }
             self._grow()
-        elif isinstance(event, Abort):
+        if state is State.STA13:
             self._forget()
         self.state = state
         return [encoded]
@@ -400,4 +395,5 @@ class Connection:
         """The transport connection was closed from this side, or is lost."""
         self._eof = True
         self._forget()
-        self.state = State.STA1
+        self._left = 0
+        self.state = State.STA1  # from any state: AA-2 to AA-5, AR-3, AR-5

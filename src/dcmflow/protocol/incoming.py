@@ -65,15 +65,17 @@ class Incoming:
             RemoteProtocolError: it is none, or it is too long.
         """
         last = complete and self.control & LAST != 0
-        if self._command is not None or not last:
-            if self._command is None:
-                self._command = bytearray()
-            self._command += part
-            if len(self._command) > COMMAND_LIMIT:
-                raise RemoteProtocolError(f"a command set of more than {COMMAND_LIMIT} bytes")
-            if not last:
-                return None
-            part, self._command = self._command, None
+        gathered = self._command
+        if gathered is not None or not last:
+            if gathered is None:
+                gathered = self._command = bytearray()
+            gathered += part
+            part = gathered
+        if len(part) > COMMAND_LIMIT:
+            raise RemoteProtocolError(f"a command set of more than {COMMAND_LIMIT} bytes")
+        if not last:
+            return None
+        self._command = None
         command = decode_command(part)
         if command.has_data:
             self.expected = self.context_id

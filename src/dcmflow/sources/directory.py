@@ -78,13 +78,13 @@ class Directory(Source, frozen=True):
         return self.after.removeprefix(MOVE).strip() if self.after.startswith(MOVE) else ""
 
     @asynccontextmanager
-    async def open(self, context: Context) -> AsyncIterator[_Actor]:
+    async def open(self, context: Context) -> AsyncIterator[Reader]:
         path = context.path(self.path)
         target = context.path(self.target) if self.target else None
         place = await to_thread.run_sync(self._open_place, str(path), target, context)
         aftermath = Aftermath(target, context) if self.after != "keep" else None
         try:
-            yield _Actor(place, aftermath, target)
+            yield Reader(place, aftermath, target)
         finally:
             place.close()
 
@@ -115,7 +115,9 @@ def _check_target(path: str, target: Path) -> None:
         raise ConfigError("files cannot move to the folder they are read from", key="after")
 
 
-class _Actor:
+class Reader:
+    """Emits what a place holds; the actor of whatever reads files."""
+
     def __init__(self, place: Place, aftermath: Aftermath | None, target: Path | None) -> None:
         self._target = target
         self._place = place

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -18,13 +19,13 @@ from dcmflow.flow.context import Context, Draining, Emit
 from dcmflow.flow.events import AssociationEnded, AssociationRejected
 from dcmflow.flow.stage import Source
 from dcmflow.net import services
-from dcmflow.net.address import parse_address
+from dcmflow.net.address import parse_listen
 from dcmflow.net.association import Association, Received
 from dcmflow.net.entity import ANYONE, Answer, ApplicationEntity, Caller
 from dcmflow.net.listener import Listener, listening
-from dcmflow.net.node import ANY_AE, Local, Node, Timeouts, Tls
+from dcmflow.net.node import ANY_AE, Local, Timeouts, Tls
 from dcmflow.net.reception import Room
-from dcmflow.net.tls import server_context
+from dcmflow.net.tls import absolute, server_context
 from dcmflow.status import Status
 from dcmflow.units import parse_duration, parse_size
 
@@ -85,7 +86,7 @@ class Scp(Source, frozen=True):
     def __post_init__(self) -> None:
         if self.listen:
             try:
-                parse_address(self.listen)
+                parse_listen(self.listen)
             except ConfigError as error:
                 raise error.at(key="listen") from None
         for caller in self.accept_from:
@@ -98,12 +99,17 @@ class Scp(Source, frozen=True):
 
     @asynccontextmanager
     async def open(self, context: Context) -> AsyncIterator[_Actor]:
-        place, tls = self._place(context)
-        secured = server_context(tls) if tls is not None else None
+        place, tls, secured = self._place(context)
         key = ("listener", place.host, place.port)
         listener = await context.resource(
-            key, lambda: listening(place.host, place.port, tls=secured, timeouts=self.timeouts)
+            key, lambda: listening(place.host, place.port, tls=secured, timeouts=self.timeouts, settings=tls)
         )
+        if listener.settings != tls:
+            raise ConfigError(
+                f"two sources listen on port {place.port} and do not agree on TLS; give both the same tls, or one of them"
+                " another port",
+                key="tls",
+            )
         actor = _Actor(self, context, listener, place.ae_title)
         with listener.host(actor.entity):
             try:
@@ -111,11 +117,20 @@ class Scp(Source, frozen=True):
             finally:
                 actor.entity.shut()
 
-    def _place(self, context: Context) -> tuple[Node | Local, Tls | None]:
-        if self.listen:
-            return parse_address(self.listen), self.tls
-        local = context.local or Local()
-        return local, self.tls or local.tls
+    def check(self, context: Context) -> None:
+        self._place(context)
+
+    def _place(self, context: Context) -> tuple[Local, Tls | None, ssl.SSLContext | None]:
+        """Where to listen, and how. Raises ConfigError: a certificate cannot be loaded."""
+        place = parse_listen(self.listen, context.local)
+        tls = self.tls or place.tls
+        if tls is None:
+            return place, None, None
+        tls = absolute(tls, context.path)
+        try:
+            return place, tls, server_context(tls)
+        except ConfigError as error:
+            raise error.at(key="tls") from None
 
 
 class _Actor:
@@ -166,12 +181,12 @@ class _Actor:
     async def _store(self, association: Association, received: Received) -> Answer:
         command, emit = received.command, self._emit
         assert emit is not None
-        assert command.affected_sop_class
-        assert command.affected_sop_instance
         if received.payload is None:
             error = received.error or Refused("no data set")
-            emit.refused(error, sop_instance_uid=command.affected_sop_instance)
+            emit.refused(error, sop_instance_uid=command.affected_sop_instance or "")
             return Answer(error.status, str(error))
+        assert command.affected_sop_class
+        assert command.affected_sop_instance
         instance = Instance(
             command.affected_sop_class,
             command.affected_sop_instance,
@@ -191,7 +206,7 @@ class _Actor:
             emit.refused(wrong, sop_instance_uid=instance.sop_instance_uid, size=instance.payload.size)
             return Answer(wrong.status, str(wrong))
         try:
-            receipt = await emit(instance)
+            receipt = await emit(instance, begun=True)
         except (Draining, BrokenResourceError, ClosedResourceError):
             raise services.Leaving from None
         del instance, received

@@ -7,7 +7,7 @@
         ...  # and an ordinary C-ECHO is answered afterwards
 
 After most of them the listener owes an A-ABORT or an end; what came back is in `scu.received`, or comes with `scu.rest()`.
-`PATIENT` names those after which a listener may wait: nothing is wrong so far, only late.
+`PATIENT` names those after which a listener may wait, until its time is up.
 """
 
 from __future__ import annotations
@@ -206,6 +206,24 @@ ATTACKS: Final[dict[str, Attack]] = {
 }
 
 PATIENT: Final = frozenset(
-    {"silence", "half a request", "half a data set", "PDU that is shorter than said", "a thousand requests"}
+    {
+        "silence",
+        "half a request",
+        "half a data set",
+        "PDU that is shorter than said",
+        "a thousand requests",
+        # may be forgiven, and then an association is there
+        "request without contexts",
+        "request without user information",
+        "request with each id twice",
+        "request of empty items",
+        "request of items in items",
+        "request with empty titles",
+        "request with control characters",
+        # may be answered, and then it is for us to close
+        "release within a data set",
+        "release collision",
+        "data after release",
+    }
 )
-"""After these a listener may wait for more, until its time is up, or for us to read."""
+"""After these a listener may wait: for more, for us to read, or for us to close, until its time is up."""

@@ -23,6 +23,7 @@ NAMES = {
     6: "A-RELEASE-RP",
     7: "A-ABORT",
 }
+LONGEST_COMMAND = 1 << 16
 ENDS = frozenset({"A-ABORT", "close", "reset"})
 """After these nothing comes that has a meaning."""
 
@@ -126,6 +127,9 @@ class Channel:
             self.is_wrong(f"presentation context {item.context_id} within a message on {self._context_id}")
         self._context_id, self._unfinished = item.context_id, True
         self._pieces += item.data
+        if self._command is None and len(self._pieces) > LONGEST_COMMAND:
+            self._whole.append(self._unreadable("a command set without end", bytes(self._pieces)))
+            self._pieces.clear()
         if not item.header & LAST:
             return
         pieces = bytes(self._pieces)

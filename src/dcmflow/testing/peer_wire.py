@@ -13,10 +13,10 @@ from typing import NamedTuple
 import anyio
 import anyio.lowlevel
 
-LONGEST: int = 1 << 28
-"""A PDU that announces more than these bytes is not read."""
-
 P_DATA_TF = 4
+LONGEST, LONGEST_DATA = 1 << 20, 1 << 28
+"""A PDU that announces more bytes than the first is not read; a P-DATA-TF: than the second."""
+
 COMMAND, LAST = 1, 2
 """Bits of the message control header (PS3.8 Annex E.2)."""
 
@@ -99,7 +99,7 @@ class Wire:
             await self._receive()
         await self._fill(6)
         kind, length = struct.unpack_from(">BxL", self._buffer)
-        if length > LONGEST:
+        if length > (LONGEST_DATA if kind == P_DATA_TF else LONGEST):
             self._lost = True
             self._buffer.clear()
             return RawPdu(kind, length, None)
@@ -123,13 +123,19 @@ class Wire:
             try:
                 data = self._socket.recv(1 << 18)
             except (BlockingIOError, ssl.SSLWantReadError):
-                await anyio.wait_readable(self._socket)
-            except (ConnectionError, ssl.SSLError) as error:
-                raise Gone(reset=True) from error
+                await self._until_readable()
+            except OSError as error:
+                raise Gone(reset=isinstance(error, ConnectionError | ssl.SSLError)) from error
             else:
                 if data:
                     return data
                 raise Gone
+
+    async def _until_readable(self) -> None:
+        try:
+            await anyio.wait_readable(self._socket)
+        except anyio.ClosedResourceError as error:  # by us
+            raise Gone from error
 
     async def send(self, data: bytes, *, drip: int = 0) -> None:
         """Writes all of it; `drip`: so many bytes at a time, with a turn of the event loop between. Raises Gone."""
@@ -156,6 +162,8 @@ class Wire:
         """Closes; with a reset (RST) in place of an end (FIN) if `reset_on_close`."""
         if self.reset_on_close and self._socket.fileno() >= 0:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if self._socket.fileno() >= 0:
+            anyio.notify_closing(self._socket)
         self._socket.close()
 
 

@@ -1,0 +1,125 @@
+"""What a program asks other nodes for: SCU operations, over associations that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, final
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from dcmflow.net.address import parse_node
+from dcmflow.net.association import Association
+from dcmflow.net.node import Node, ae_title
+from dcmflow.net.pool import Pool
+from dcmflow.protocol.items import ProposedContext
+from dcmflow.status import Status
+
+if TYPE_CHECKING:
+    from dcmflow.dicom.instance import Instance
+
+
+@final
+class Client:
+    """`async with Client("DCMFLOW") as client: await client.echo("PACS@10.0.0.5:104")`.
+
+    Each node is called on up to its `max_associations`, which stay open between operations. Any number of tasks may use a client at
+    once. Leaving the block releases all associations; cancelled, it aborts them.
+
+    A node is a `Node`, an address, or one of `nodes` by name; anything else raises ConfigError.
+
+    Args:
+        calling_ae: our AE title.
+        nodes: nodes by name.
+
+    Raises:
+        ConfigError: no AE title.
+    """
+
+    def __init__(self, calling_ae: str = "DCMFLOW", *, nodes: Mapping[str, Node] | None = None) -> None:
+        self.calling_ae: str = ae_title(calling_ae)
+        self.nodes: Mapping[str, Node] = nodes or {}
+        self._pools: dict[Node | str, Pool] = {}
+        self._making = anyio.Lock()
+        self._leaving = anyio.Event()
+        self._tasks: TaskGroup | None = None
+        self._living: AbstractAsyncContextManager[None]
+
+    async def echo(self, node: Node | str) -> Status:
+        """C-ECHO (PS3.7 9.1.5): does it answer?
+
+        Raises:
+            NetworkError: it does not; the text says why.
+            RemoteProtocolError: what answers breaks the protocol.
+        """
+        return await (await self._pool(node)).echo()
+
+    async def store(self, node: Node | str, instance: Instance) -> Status:
+        """C-STORE (PS3.7 9.1.1): send an instance as it is encoded; the status is what the peer says to it.
+
+        Raises:
+            NoAcceptedContext: it does not take this SOP Class in this transfer syntax.
+            NetworkError: there was no answer. Whether it has the instance is not known when an association ended meanwhile.
+            RemoteProtocolError: what answers breaks the protocol.
+            DatasetError: the instance cannot be read.
+        """
+        return (await (await self._pool(node)).store(instance)).status
+
+    @asynccontextmanager
+    async def associate(
+        self, node: Node | str, contexts: Sequence[ProposedContext]
+    ) -> AsyncIterator[Association]:
+        """An association of one's own; leaving the block releases it, an exception aborts it.
+
+        Args:
+            contexts: what is proposed; see `dcmflow.net.contexts.propose`.
+
+        Raises:
+            NetworkError, RemoteProtocolError: it did not come about.
+        """
+        pool = await self._pool(node)
+        async with pool.associate(contexts) as association:
+            yield association
+
+    async def _pool(self, node: Node | str) -> Pool:
+        pool = self._pools.get(node)
+        if pool is None:
+            meant = node if isinstance(node, Node) else parse_node(node, self.nodes)
+            async with self._making:
+                pool = self._pools.get(meant)
+                if pool is None:
+                    if self._tasks is None:
+                        raise RuntimeError("a client is used in its block: async with Client() as client")
+                    pool = self._pools[meant] = await self._tasks.start(self._keep, meant)
+            self._pools[node] = pool
+        return pool
+
+    async def _keep(self, node: Node, *, task_status: TaskStatus[Pool]) -> None:
+        async with Pool(node, calling_ae=self.calling_ae) as pool:
+            task_status.started(pool)
+            await self._leaving.wait()
+
+    async def __aenter__(self) -> Client:
+        self._living = self._live()
+        await self._living.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._living.__aexit__(kind, error, trace)
+
+    @asynccontextmanager
+    async def _live(self) -> AsyncIterator[None]:
+        failure: Exception | None = None
+        async with anyio.create_task_group() as self._tasks:
+            try:
+                yield
+            except Exception as error:  # is not to come out in a group
+                failure = error
+            self._leaving.set()
+        self._tasks = None
+        if failure is not None:
+            raise failure

@@ -1,0 +1,150 @@
+"""Sends instances to a DICOM node."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Final
+
+from msgspec import Meta
+from msgspec.structs import replace
+
+from dcmflow.dicom.instance import Instance
+from dcmflow.errors import ConfigError, Refused
+from dcmflow.flow.context import Context
+from dcmflow.flow.policy import Retry, longest_wait
+from dcmflow.flow.stage import Sink
+from dcmflow.net.address import parse_node
+from dcmflow.net.entity import Answer
+from dcmflow.net.node import Local, Node, Timeouts, ae_title
+from dcmflow.net.pool import Pool
+from dcmflow.status import Status
+
+_DUPLICATE: Final = Status(0x0111)
+_RESOURCE_LIMITATION: Final = Status(0x0213)
+
+
+class _Sending(Sink, frozen=True, kw_only=True):
+    """A sink whose workers wait for a peer most of the time."""
+
+    workers: Annotated[
+        int,
+        Meta(ge=0, le=1024, description="Instances handled at once; 0: twice as many as associations."),
+    ] = 0
+    retry: Annotated[
+        Retry | None,
+        Meta(description="Try again on transient errors: { attempts, first, longest }."),
+    ] = Retry(attempts=3, first="500 ms", longest="10 s")
+
+
+class Store(_Sending, frozen=True):
+    """Sends SOP Instances to a DICOM node with C-STORE, each as it is encoded.
+
+    Accepted means that the node has answered Success, or a warning, which is reported. Associations are opened when they are
+    needed, with the presentation contexts that are, and are kept.
+    """
+
+    to: Annotated[
+        str,
+        Meta(
+            min_length=1, description="The node: a name of the settings or AE@host:port; dicoms:// for TLS."
+        ),
+    ]
+    associations: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=256,
+            description="Associations at once; of a node with a name at most its max-associations.",
+        ),
+    ] = 2
+    calling_ae: Annotated[str, Meta(description="Our AE title. Default: that of the settings.")] = ""
+    timeouts: Annotated[
+        Timeouts | None,
+        Meta(description="{ connect, acse, dimse, idle } in seconds. Default: those of the node."),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.calling_ae:
+            try:
+                ae_title(self.calling_ae)
+            except ConfigError as error:
+                raise error.at(key="calling-ae") from None
+
+    @property
+    def tasks(self) -> int:
+        return self.workers or 2 * self.associations
+
+    def check(self, context: Context) -> None:
+        self._node(context)
+
+    def promise(self) -> str:
+        return "accepted by"
+
+    @asynccontextmanager
+    async def open(self, context: Context) -> AsyncIterator[_Actor]:
+        node, associations = self._node(context)
+        local: Local = context.local or Local()
+        title = ae_title(self.calling_ae) if self.calling_ae else local.ae_title
+        patience = longest_wait(self.retry) if self.retry is not None else 0.0
+        pool = await context.resource(
+            ("associations", node, title),
+            lambda: Pool(node, calling_ae=title, limit=0, patience=patience),
+        )
+        with pool.share(associations):
+            yield _Actor(context, pool)
+
+    def _node(self, context: Context) -> tuple[Node, int]:
+        try:
+            node: Node = parse_node(self.to, context.nodes)
+        except ConfigError as error:
+            raise error.at(key="to") from None
+        known = self.to in context.nodes
+        associations = min(self.associations, node.max_associations) if known else self.associations
+        if self.timeouts is not None:
+            node = replace(node, timeouts=self.timeouts)
+        return node, associations
+
+
+class _Actor:
+    def __init__(self, context: Context, pool: Pool) -> None:
+        self._context = context
+        self._pool = pool
+        self._warned: set[Status] = set()
+
+    async def write(self, instance: Instance) -> bool | None:
+        answer = await self._pool.store(instance)
+        if answer.status == Status.SUCCESS:
+            return None
+        if answer.status == _DUPLICATE:
+            # Sent twice is the same as sent once: an answer that was lost on its way brings the instance here again, and a peer
+            # may call that a duplicate. It has a SOP Instance of that UID; whether it is this version of it nobody
+            # knows, so that whoever sent it here is not to remove his copy.
+            self._warn(instance, answer, "already has")
+            return False
+        if answer.status.category == "warning":
+            self._warn(instance, answer, "accepted")
+            return None
+        raise self._refusal(instance, answer)
+
+    def _warn(self, instance: Instance, answer: Answer, what: str) -> None:
+        if answer.status not in self._warned:
+            self._warned.add(answer.status)
+            self._context.warn(
+                f"{self._pool.node} {what} {instance.sop_instance_uid} with {_said(answer)}; further instances that it "
+                "answers so are not reported",
+                instance.origin.path,
+            )
+
+    def _refusal(self, instance: Instance, answer: Answer) -> Refused:
+        status = answer.status
+        return Refused(
+            f"{self._pool.node} refused {instance.sop_instance_uid}: {_said(answer)}",
+            status=status,
+            instance_uid=instance.sop_instance_uid,
+            transient=status & 0xFF00 == 0xA700 or status == _RESOURCE_LIMITATION,
+        )
+
+
+def _said(answer: Answer) -> str:
+    return f"{answer.status}, {answer.comment!r}" if answer.comment else str(answer.status)

@@ -1,0 +1,186 @@
+"""Data sets as they arrive: what goes to memory, what to a file, and that either is what was sent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from random import Random
+
+import anyio
+import pytest
+
+from dcmflow.dicom.part10 import build_meta
+from dcmflow.dicom.payload import FilePayload, MemoryPayload, Payload
+from dcmflow.errors import Refused
+from dcmflow.net import reception as reception_module
+from dcmflow.net.reception import EARLY, SPILL, Reception, Room
+from dcmflow.protocol.command import CommandSet, c_store_rq
+from dcmflow.protocol.negotiation import AcceptedContext
+from scp_runs import CT, EXPLICIT
+from stage_runs import files_in
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leaks")]
+
+CONTEXT = AcceptedContext(1, CT, EXPLICIT)
+COMMAND = c_store_rq(1, CT, "2.25.1")
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reception_module, "BLOCK", 4096)
+    monkeypatch.setattr(reception_module, "_ROOM", 4096 + 1024)
+
+
+async def take(
+    reception: Reception, stretches: Iterable[bytes], command: CommandSet = COMMAND
+) -> Payload:
+    """A whole data set, as an association takes it in."""
+    reception.begin(CONTEXT, command)
+    left = list(stretches)
+    while not reception.add(memoryview(left.pop(0))):
+        if not left:
+            return reception.in_memory()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(reception.write_blocks)
+        await reception.hand_over()
+        for stretch in left:
+            if reception.add(memoryview(stretch)):
+                await reception.hand_over()
+        await reception.finish()
+    return reception.in_file()
+
+
+def stretches(size: int, longest: int = 1000, seed: int = 1) -> list[bytes]:
+    random, made = Random(seed), []
+    while size:
+        count = min(size, random.randint(1, longest))
+        made.append(random.randbytes(count))
+        size -= count
+    return made
+
+
+def content(payload: Payload) -> bytes:
+    return b"".join(payload.segments())
+
+
+async def test_small_ones_stay_in_memory() -> None:
+    reception = Reception(Room(spill=5000))
+    parts = stretches(5000)
+    payload = await take(reception, parts)
+    assert isinstance(payload, MemoryPayload)
+    assert content(payload) == b"".join(parts)
+    assert len(payload.segments()) == 1  # in one piece
+
+
+async def test_one_byte_more_goes_to_a_file() -> None:
+    reception = Reception(Room(spill=5000))
+    parts = stretches(5001)
+    payload = await take(reception, parts)
+    assert isinstance(payload, FilePayload)
+    assert payload.resident == 0
+    assert payload.size == 5001
+    assert content(payload) == b"".join(parts)
+
+
+@pytest.mark.parametrize("size", [1, 4095, 4096, 4097, 8192, 12345, 200_000])
+@pytest.mark.parametrize("spill", [0, 1, 3000, 4096, 9000])
+async def test_every_size_arrives_whole(size: int, spill: int) -> None:
+    room = Room(spill=spill)
+    reception = Reception(room)
+    for seed in range(2):  # and the one after it as well
+        parts = stretches(size, seed=seed)
+        payload = await take(reception, parts)
+        assert isinstance(payload, FilePayload) is (size > spill)
+        assert content(payload) == b"".join(parts)
+    reception.done()
+    assert room.used == 0
+
+
+async def test_the_file_is_a_part_10_file_already() -> None:
+    payload = await take(Reception(Room(spill=0)), stretches(10_000))
+    assert payload.spilled is not None
+    meta = build_meta(CT, "2.25.1", EXPLICIT)
+    assert payload.spilled.begins_with(meta)
+    assert payload.spilled.size == len(meta) + 10_000
+
+
+async def test_a_command_without_uids_makes_no_part_10_file_and_no_trouble() -> None:
+    command = CommandSet(field=1, has_data=True)
+    parts = stretches(10_000)
+    payload = await take(Reception(Room(spill=0)), parts, command)
+    assert content(payload) == b"".join(parts)
+
+
+async def test_nothing_is_seen_in_the_folder_and_nothing_is_left(tmp_path: Path) -> None:
+    reception = Reception(Room(spill=0, landing=str(tmp_path)))
+    payload = await take(reception, stretches(10_000))
+    assert payload.spilled is not None
+    assert os.stat(payload.spilled.path).st_dev == tmp_path.stat().st_dev
+    assert files_in(tmp_path) == []
+
+
+def test_where_the_file_is_to_stay_it_is_made_early(tmp_path: Path) -> None:
+    assert Room().spill == SPILL
+    assert Room(landing=str(tmp_path)).spill == EARLY
+    assert Room(spill=1000, landing=str(tmp_path)).spill == 1000
+
+
+async def test_room_is_shared_and_given_back() -> None:
+    room = Room(spill=1 << 30, most=100_000)
+    room.most = 100_000
+    first, second = Reception(room), Reception(room)
+    payload = await take(first, stretches(100_000))
+    assert isinstance(payload, MemoryPayload)
+    assert room.used == 100_000
+    assert isinstance(await take(second, stretches(4096)), MemoryPayload)  # a block is always granted
+    assert isinstance(await take(second, stretches(5000)), FilePayload)
+    first.done()
+    assert room.used == 0
+    assert isinstance(await take(second, stretches(5000)), MemoryPayload)
+
+
+async def test_what_does_not_become_whole_is_gone() -> None:
+    room = Room(spill=5000)
+    reception = Reception(room)
+    reception.begin(CONTEXT, COMMAND)
+    assert not reception.add(memoryview(bytes(4000)))
+    reception.discard()
+    assert room.used == 0
+    reception.begin(CONTEXT, COMMAND)
+    assert reception.add(memoryview(bytes(6000)))
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(reception.write_blocks)
+        await reception.hand_over()
+        reception.discard()
+    assert room.used == 0
+    parts = stretches(6000)
+    assert content(await take(reception, parts)) == b"".join(parts)
+
+
+async def test_a_full_disk_is_told_after_the_last_byte(small_tmpfs: Callable[[int], Path]) -> None:
+    folder = small_tmpfs(64 * 1024)
+    reception = Reception(Room(spill=0, landing=str(folder)))
+    with pytest.raises(Refused, match=rf"500000 bytes in {folder}.*No space left") as raised:
+        await take(reception, stretches(500_000))
+    assert raised.value.status == 0xA700
+    assert raised.value.transient
+    assert os.statvfs(folder).f_bfree == os.statvfs(folder).f_blocks  # nothing of it is left
+    parts = stretches(20_000)
+    assert content(await take(reception, parts)) == b"".join(parts)
+
+
+async def test_a_folder_that_has_gone(tmp_path: Path) -> None:
+    reception = Reception(Room(spill=0, landing=str(tmp_path / "gone")))
+    with pytest.raises(Refused, match="No such file"):
+        await take(reception, stretches(10_000))
+
+
+async def test_progress_counts_bytes() -> None:
+    reception = Reception(Room())
+    reception.begin(CONTEXT, COMMAND)
+    reception.add(memoryview(bytes(10)))
+    reception.add(memoryview(bytes(20)))
+    assert reception.progress == 30
+
+
