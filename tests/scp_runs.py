@@ -12,6 +12,7 @@ import anyio
 
 from dcmflow import Pipeline, Running, sources
 from dcmflow.dicom.instance import Instance
+from dcmflow.dicom.payload import MemoryPayload
 from dcmflow.flow.events import AssociationEnded, AssociationRejected
 from dcmflow.flow.statistics import PipelineStatistics
 from dcmflow.net.association import Association, Received
@@ -38,8 +39,29 @@ def sized(size: int, seed: int = 0, **elements: Any) -> Instance:
     """An instance whose data set is a little longer than `size` bytes."""
     pattern = bytes((seed + number) % 251 for number in range(251))
     pixels = (pattern * (size // 251 + 1))[: size & ~1]
-    return make_instance(
-        CT, Rows=1, Columns=len(pixels) // 2, BitsAllocated=16, PixelData=pixels, **elements
+    return make_instance(CT, Rows=1, Columns=1, BitsAllocated=16, PixelData=pixels, **elements)
+
+
+def made(number: int, size: int = 0) -> Instance:
+    """As that of `little_stages`, with what a Storage SCP looks for: a CT image whose UID ends in the number."""
+    uid = f"2.25.{number + 1}"
+    data = _element(0x16, CT) + _element(0x18, uid)
+    if size:
+        data += b"\xe0\x7f\x10\x00OB\0\0" + size.to_bytes(4, "little") + bytes([number % 256]) * size
+    return Instance(CT, uid, EXPLICIT, MemoryPayload(data))
+
+
+def nameless(sop_class: str, uid: str) -> bytes:
+    """A data set with these UIDs, or without one."""
+    return _element(0x16, sop_class) + _element(0x18, uid) + b"\x08\0\x60\0CS\x02\0CT"
+
+
+def _element(element: int, value: str) -> bytes:
+    encoded = value.encode() + b"\0" * (len(value) % 2)
+    return (
+        b"\x08\0" + bytes([element, 0]) + b"UI" + len(encoded).to_bytes(2, "little") + encoded
+        if value
+        else b""
     )
 
 
@@ -150,6 +172,27 @@ async def hosting(*entities: ApplicationEntity, **options: Any) -> AsyncIterator
 
 def node(listener: Listener, title: str = "ARCHIVE") -> str:
     return f"{title}@127.0.0.1:{listener.port}"
+
+
+class Host:
+    """An entity that keeps what it is sent, on a listener of its own."""
+
+    def __init__(self, listener: Listener, entity: ApplicationEntity, kept: Kept, notices: Notices) -> None:
+        self.listener, self.entity, self.kept, self.notices = listener, entity, kept, notices
+        self.node = node(listener)
+
+    @property
+    def stored(self) -> list[str | None]:
+        return [received.command.affected_sop_instance for received in self.kept.seen]
+
+
+@asynccontextmanager
+async def host(**options: object) -> AsyncIterator[Host]:
+    kept, notices = Kept(), Notices()
+    entity = ApplicationEntity("ARCHIVE", store=kept, notice=notices, **options)  # type: ignore[arg-type]
+    async with hosting(entity) as listener:
+        yield Host(listener, entity, kept, notices)
+    assert not entity.associations
 
 
 async def echo(address: str, **options: Any) -> Seen:

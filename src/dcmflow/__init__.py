@@ -22,6 +22,8 @@ _HOMES = {
     "Pipeline": "dcmflow.flow.pipeline",
     "Retry": "dcmflow.flow.policy",
     "Running": "dcmflow.flow.running",
+    "Client": "dcmflow.net.client",
+    **dict.fromkeys(("Local", "Node", "Timeouts", "Tls"), "dcmflow.net.node"),
     **dict.fromkeys(("Filter", "Router", "Sink", "Source", "Stage"), "dcmflow.flow.stage"),
     **dict.fromkeys(
         (
@@ -87,6 +89,11 @@ if TYPE_CHECKING:
     from dcmflow.flow.stage import Sink as Sink
     from dcmflow.flow.stage import Source as Source
     from dcmflow.flow.stage import Stage as Stage
+    from dcmflow.net.client import Client as Client
+    from dcmflow.net.node import Local as Local
+    from dcmflow.net.node import Node as Node
+    from dcmflow.net.node import Timeouts as Timeouts
+    from dcmflow.net.node import Tls as Tls
     from dcmflow.status import Status as Status
 else:
     __getattr__, __dir__, __all__ = lazy_names(__name__, _HOMES)

@@ -12,6 +12,7 @@ import pytest
 
 from dcmflow.cli.editing import TEMPLATE
 from dcmflow.config.settings import Settings
+from peers.fixtures import Certificates
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -109,3 +110,30 @@ def test_edit_needs_a_terminal(dcmflow: Command, file: Path) -> None:
     done = dcmflow("--config", file, "config", "edit")
     assert done.returncode == 2
     assert "needs a terminal" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[nodes.a]\naddress = "A@h:104"\ntls = { ca = "ca.pem" }\n', ":3 [nodes.a] tls.ca: cannot read"),
+        ('[nodes.a]\naddress = "dicoms://A@h:104"\n[nodes.a.tls]\nca = "c.toml"\n', ":4 [nodes.a] tls.ca:"),
+        ('[local]\ntls = { ca = "ca.pem" }\n', "[local] tls.cert: who listens with TLS"),
+    ],
+)
+def test_check_reads_certificates(dcmflow: Command, file: Path, text: str, words: str) -> None:
+    file.write_text(text)
+    (file.parent / "c.toml").write_text("")
+    done = dcmflow("--config", file, "config", "check")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"dcmflow: error: {file}")
+    assert words in done.stderr
+
+
+def test_check_with_good_certificates(dcmflow: Command, file: Path, certificates: Certificates) -> None:
+    ours = certificates.server
+    file.write_text(
+        f'[local]\ntls = {{ cert = "{ours.cert}", key = "{ours.key}" }}\n'
+        f'[nodes.a]\naddress = "dicoms://A@h:104"\ntls = {{ ca = "{ours.ca}" }}\n'
+    )
+    done = dcmflow("--config", file, "config", "check")
+    assert (done.returncode, done.stderr) == (0, "")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -224,3 +226,17 @@ async def test_status_other_than_success(dcmflow: Run) -> None:
     assert answers(done)[0]["status"] == "0122"
     assert f"{peer.node}: 0122 SOP class not supported in " in text.stdout
     assert peer.received.wrong == []
+
+
+@pytest.mark.anyio
+async def test_interrupted(start: Callable[..., subprocess.Popen[str]]) -> None:
+    async with ScriptedScp() as peer:
+        process = start("echo", peer.node, "--count", "1000", "--interval", "10 ms")
+        await peer.received.wait("A-RELEASE-RQ", count=3)
+        process.send_signal(signal.SIGINT)
+        out, said = await anyio.to_thread.run_sync(partial(process.communicate, timeout=15))
+    assert process.returncode == 130
+    count = len(out.splitlines())
+    assert 2 <= count < 1000  # the third may be on its way to be printed
+    assert f"{peer.node}: {count} of " in said
+    assert "Traceback" not in said

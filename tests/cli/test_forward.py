@@ -133,7 +133,7 @@ def test_to_a_node_and_a_folder_until_idle(
                 "--listen",
                 at,
                 "--until-idle",
-                "1 s",
+                "3 s",
             ),
             *("--report", "r.json", "--calling-ae", "RELAY", "--format", "json"),
         )
@@ -147,6 +147,18 @@ def test_to_a_node_and_a_folder_until_idle(
     assert json.loads((work / "r.json").read_text())["stages"]["mypacs"]["out"] == 12
     assert digests(server.stored().values()) == digests(received(work / "research")) == digests(base.paths)
     assert "RELAY" in server.log
+
+
+@pytest.mark.anyio
+async def test_not_idle_while_an_association_is_open(start: Start, base: Corpus, at: Address) -> None:
+    async with ScriptedScp(on_store=(Wait(1.5), 0)) as peer:
+        process = start("forward", peer.node, "--listen", at, "--until-idle", "1 s")
+        await anyio.to_thread.run_sync(listens, process)
+        sender = start("send", at, base.paths[0], base.paths[1], "--associations", "1")
+        sent = await anyio.to_thread.run_sync(ended, sender, None)
+        code, out, said = await anyio.to_thread.run_sync(ended, process, None)
+    assert (sent[0], code) == (0, 0), said
+    assert "emitted 2 = accepted 2" in out
 
 
 @pytest.mark.interop

@@ -54,11 +54,11 @@ def test_faults_of_storescp(dcmtk_peer: Dcmtk, small: Corpus, tmp_path: Path) ->
         assert dcmtk_peer.storescu(server.address, small.paths[0]).returncode != 0
 
 
-def test_dcmqrscp_stores_and_finds(dcmtk_peer: Dcmtk, small: Corpus, tmp_path: Path) -> None:
+def test_dcmqrscp_stores(dcmtk_peer: Dcmtk, small: Corpus, tmp_path: Path) -> None:
     first, *others = (path for path in small.paths if "/14/" not in str(path))
     with dcmtk_peer.dcmqrscp(tmp_path / "archive", files=[first], clients={"DCMFLOW": 11112}) as server:
         assert dcmtk_peer.storescu(server.address, *others).returncode == 0
-    assert len(list(server.folder.glob("*.dcm"))) + len(list(server.folder.glob("MR*"))) >= len(others) + 1
+    assert len([path for path in server.folder.iterdir() if path.name != "index.dat"]) == len(others) + 1
 
 
 def test_dcmtk_to_orthanc(dcmtk_peer: Dcmtk, orthanc: Orthanc, small: Corpus) -> None:
@@ -68,7 +68,7 @@ def test_dcmtk_to_orthanc(dcmtk_peer: Dcmtk, orthanc: Orthanc, small: Corpus) ->
     statistics = orthanc.get("/statistics")
     counts = [statistics[f"Count{level}"] for level in ("Patients", "Studies", "Series", "Instances")]
     assert counts == [small.patients, small.studies, small.series, small.instances]
-    assert digests(orthanc.stored().values()).keys()
+    assert digests(orthanc.stored().values()) == digests(small.paths)
 
 
 def test_orthanc_with_settings_of_its_own(dcmtk_peer: Dcmtk, tmp_path: Path) -> None:

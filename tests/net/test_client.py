@@ -151,6 +151,7 @@ async def test_tls(dcmtk_peer: Dcmtk, certificates: Certificates, tmp_path: Path
     with dcmtk_peer.storescp(tmp_path / "in", tls=certificates.server) as server:
         async with Client() as client:
             assert await client.store(_tls(server.address.port, certificates.client), CT) == 0
+        async with Client() as client:  # it serves one association at a time
             wrong = _tls(server.address.port, certificates.client, ca=str(certificates.stranger.cert))
             with pytest.raises(ConnectError, match="certificate") as raised:
                 await client.echo(wrong)

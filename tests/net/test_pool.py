@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +23,7 @@ from dcmflow.errors import (
     NetworkError,
     NetworkTimeout,
     NoAcceptedContext,
+    ProtocolError,
 )
 from dcmflow.net import operations
 from dcmflow.net.address import parse_address
@@ -38,6 +41,7 @@ from dcmflow.testing import (
     Silence,
     Wait,
     instance,
+    storage_classes,
 )
 from peers.base import free_port
 from peers.dcmtk import Dcmtk
@@ -91,7 +95,7 @@ async def test_one_association_for_one_after_the_other() -> None:
         async with pool_of(peer) as pool:
             for _ in range(5):
                 assert (await pool.store(CT)).status == 0
-            assert pool.size == 1
+            assert len(pool) == 1
         assert proposals(peer) == [{CT.sop_class_uid}]
         await peer.received.wait("A-RELEASE-RQ")
     assert [seen.data for seen in peer.received.of("C-STORE-RQ")] == 5 * [b"".join(CT.payload.segments())]
@@ -155,7 +159,7 @@ async def test_no_more_than_the_limit() -> None:
                 tasks.start_soon(pool.store, CT)
             await peer.received.wait("C-STORE-RQ", count=3)
             await anyio.wait_all_tasks_blocked()
-            assert (peer.most_open, len(peer.received.of("C-STORE-RQ")), pool.size) == (3, 3, 3)
+            assert (peer.most_open, len(peer.received.of("C-STORE-RQ")), len(pool)) == (3, 3, 3)
             go.set()
         assert (peer.most_open, len(peer.received.of("C-STORE-RQ"))) == (3, 8)
 
@@ -196,7 +200,7 @@ async def test_what_is_not_accepted_is_not_proposed_again() -> None:
 
 
 async def test_after_a_while_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dcmflow.net.pool.REFUSED", 0.0)
+    monkeypatch.setattr("dcmflow.net.taken.REFUSED", 0.0)
     async with (
         ScriptedScp(accept=[Accept(refuse={MR.sop_class_uid: 3})]) as peer,
         pool_of(peer, 1) as pool,
@@ -286,7 +290,7 @@ async def test_cancelled_in_the_middle_it_is_not_used_again() -> None:
             tasks.start_soon(pool.store, CT)
             await peer.received.wait("C-STORE-RQ")
             tasks.cancel_scope.cancel()
-        assert pool.size == 0
+        assert len(pool) == 0
         await peer.received.wait("A-ABORT")
         assert (await pool.store(CT)).status == 0
         assert peer.received.of("C-STORE-RQ")[-1].association == 2
@@ -331,7 +335,7 @@ async def test_a_further_one_that_is_rejected_holds_nothing_up() -> None:
         await pool.store(CT)
         assert await store_all(pool, *[CT] * 6) == [0] * 6
         await peer.received.wait("A-ASSOCIATE-RQ", count=4)
-        await until(lambda: pool.size == 3)
+        await until(lambda: len(pool) == 3)
         for _ in range(3):
             assert await store_all(pool, *[CT] * 6) == [0] * 6
         assert len(proposals(peer)) == 4
@@ -423,6 +427,54 @@ async def test_a_connection_that_never_comes_ends_with_the_pool() -> None:
                 tasks.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("seed", range(4))
+async def test_whatever_happens_nobody_waits_for_ever(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that does what it likes, tasks that are cancelled: everybody gets an answer or an error, nothing is left."""
+    for name, value in {
+        "pool.FURTHER": 0.1,
+        "pool.SLOW": 0.02,
+        "pool.TICK": 0.02,
+        "breaker.HOLD": 0.0,
+    }.items():
+        monkeypatch.setattr(f"dcmflow.net.{name}", value)
+    chance = random.Random(seed)
+
+    def one_of(*replies: Any) -> Any:
+        return lambda exchange: chance.choice(replies)
+
+    async def release(exchange: Exchange) -> None:
+        await exchange.channel.send(ReleaseRequest())
+
+    slowly = (Wait(0.02), 0)
+    ends = (AbortNow(), CloseNow(), CloseNow(reset=True), (0, CloseNow()), (0, release), Silence())
+    peer = ScriptedScp(
+        accept=one_of(
+            *[Accept()] * 5, Accept(refuse={MR.sop_class_uid: 3}), Reject(2, 3, 1), Silence(), AbortNow()
+        ),
+        on_store=one_of(*[0] * 12, slowly, slowly, *ends),
+        check=False,
+    )
+    done: Counter[str] = Counter()
+
+    async def user() -> None:
+        for _ in range(12):
+            with anyio.move_on_after(chance.choice([0.01, 1, 1, 1])):
+                try:
+                    await pool.store(chance.choice([CT, CT, MR, PRIVATE]))
+                    done["stored"] += 1
+                except (NetworkError, ProtocolError) as error:
+                    done[type(error).__name__] += 1
+
+    async with peer, pool_of(peer, 3, dimse=0.2, acse=0.2, idle=0.1) as pool:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(8):
+                tasks.start_soon(user)
+        assert done["stored"]
+        assert not pool._waiters
+        await until(lambda: not pool._opening)
+        await until(lambda: not len(pool))
+
+
 # -- idle associations
 
 
@@ -431,7 +483,7 @@ async def test_an_idle_one_is_released_in_time(monkeypatch: pytest.MonkeyPatch) 
     async with ScriptedScp() as peer, pool_of(peer, idle=0.2) as pool:
         await pool.store(CT)
         await peer.received.wait("A-RELEASE-RQ")
-        assert pool.size == 0
+        assert len(pool) == 0
         assert (await pool.store(CT)).status == 0
         assert len(proposals(peer)) == 2
 
@@ -455,6 +507,22 @@ async def test_a_peer_may_release_an_idle_one(monkeypatch: pytest.MonkeyPatch) -
         await peer.received.wait("A-RELEASE-RP")
         assert (await pool.store(CT)).status == 0
         assert [seen.association for seen in peer.received.of("C-STORE-RQ")] == [1, 2]
+
+
+async def test_looking_after_idle_ones_gets_in_nobodys_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dcmflow.net.pool.TICK", 0.0)
+    async with ScriptedScp() as peer, pool_of(peer, 4) as pool:
+
+        async def user(pause: float) -> None:
+            for _ in range(100):
+                assert (await pool.store(CT)).status == 0
+                await anyio.sleep(pause)
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(5):
+                tasks.start_soon(user, number * 0.0005)
+        assert len(peer.received.of("C-STORE-RQ")) == 500
+        assert len(proposals(peer)) <= 4
 
 
 # -- one's own
@@ -532,7 +600,21 @@ async def test_a_peer_that_serves_one_association_at_a_time(dcmtk_peer: Dcmtk, t
     with dcmtk_peer.storescp(tmp_path / "in") as server:
         async with Pool(parse_address(str(server.address)), calling_ae="DCMFLOW", limit=3) as pool:
             assert await store_all(pool, *given) == [0] * 30
-            assert pool.size == 1
+            assert len(pool) == 1
+    assert server.stored().keys() == {each.sop_instance_uid for each in given}
+
+
+@pytest.mark.interop
+async def test_an_idle_one_makes_way_at_such_a_peer(
+    dcmtk_peer: Dcmtk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dcmflow.net.pool.FURTHER", 1000.0)
+    monkeypatch.setattr("dcmflow.net.pool.SLOW", 0.05)
+    given = [instance(sop_class) for sop_class in storage_classes()[20:30]]
+    with dcmtk_peer.storescp(tmp_path / "in") as server:
+        async with Pool(parse_address(str(server.address)), calling_ae="DCMFLOW", limit=3) as pool:
+            for each in given:
+                assert (await pool.store(each)).status == 0
     assert server.stored().keys() == {each.sop_instance_uid for each in given}
 
 
@@ -543,5 +625,5 @@ async def test_many_associations_with_pynetdicom(pynetdicom_peer: Pynetdicom, tm
         async with Pool(parse_address(str(server.address)), calling_ae="DCMFLOW", limit=4) as pool:
             assert await pool.echo() == 0
             assert await store_all(pool, *given) == [0] * 30
-            assert 1 <= pool.size <= 4
+            assert 1 <= len(pool) <= 4
     assert server.stored().keys() == {each.sop_instance_uid for each in given}

@@ -32,9 +32,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reception_module, "_ROOM", 4096 + 1024)
 
 
-async def take(
-    reception: Reception, stretches: Iterable[bytes], command: CommandSet = COMMAND
-) -> Payload:
+async def take(reception: Reception, stretches: Iterable[bytes], command: CommandSet = COMMAND) -> Payload:
     """A whole data set, as an association takes it in."""
     reception.begin(CONTEXT, command)
     left = list(stretches)
@@ -83,13 +81,12 @@ async def test_one_byte_more_goes_to_a_file() -> None:
     assert content(payload) == b"".join(parts)
 
 
-@pytest.mark.parametrize("size", [1, 4095, 4096, 4097, 8192, 12345, 200_000])
-@pytest.mark.parametrize("spill", [0, 1, 3000, 4096, 9000])
-async def test_every_size_arrives_whole(size: int, spill: int) -> None:
+@pytest.mark.parametrize("spill", [0, 1, 4096, 9000])
+async def test_every_size_arrives_whole(spill: int) -> None:
     room = Room(spill=spill)
     reception = Reception(room)
-    for seed in range(2):  # and the one after it as well
-        parts = stretches(size, seed=seed)
+    for size in (1, 4095, 4096, 4097, 8192, 12345, 200_000, 1):
+        parts = stretches(size, seed=size)
         payload = await take(reception, parts)
         assert isinstance(payload, FilePayload) is (size > spill)
         assert content(payload) == b"".join(parts)
@@ -116,7 +113,7 @@ async def test_nothing_is_seen_in_the_folder_and_nothing_is_left(tmp_path: Path)
     reception = Reception(Room(spill=0, landing=str(tmp_path)))
     payload = await take(reception, stretches(10_000))
     assert payload.spilled is not None
-    assert os.stat(payload.spilled.path).st_dev == tmp_path.stat().st_dev
+    assert os.stat(payload.spilled.path).st_dev == os.stat(tmp_path).st_dev
     assert files_in(tmp_path) == []
 
 
@@ -182,5 +179,3 @@ async def test_progress_counts_bytes() -> None:
     reception.add(memoryview(bytes(10)))
     reception.add(memoryview(bytes(20)))
     assert reception.progress == 30
-
-

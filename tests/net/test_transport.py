@@ -316,6 +316,11 @@ async def test_the_watch_ends_who_is_late_and_nobody_else() -> None:
         watch.add(given_up)
         with anyio.fail_after(10):
             assert await given_up.read_into(memoryview(bytearray(10))) == 0
-    assert [transport.expired for transport in (late, in_time, patient, given_up)] == [True, False, False, True]
+    assert [transport.expired for transport in (late, in_time, patient, given_up)] == [
+        True,
+        False,
+        False,
+        True,
+    ]
     for transport in ends:
         transport.close()

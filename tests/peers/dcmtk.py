@@ -86,6 +86,8 @@ class Dcmtk:
     ) -> Iterator[Server]:
         """An archive: C-STORE, C-FIND, C-MOVE, C-GET.
 
+        Store over one association at a time: 3.6.7 loses objects that two of its processes store at once, and answers Success.
+
         Args:
             folder: of its one storage area; made if missing.
             options: of dcmqrscp: `--refuse`, `--no-patient-root` …

@@ -137,6 +137,7 @@ def orthanc(
         "Plugins": ["/usr/share/orthanc/plugins/libOrthancDicomWeb.so"] if dicomweb else [],
         "UnknownSopClassAccepted": True,
         "StableAge": 1,
+        "DicomScpTimeout": 3,  # that long it keeps an association before it aborts because of a data set that it cannot read
         "SaveJobs": False,
         "DicomServerEnabled": True,
         "DicomAlwaysAllowEcho": True,

@@ -452,6 +452,27 @@ def test_a_buffer_that_is_not_read_fills_up() -> None:
             data = data[put(connection, data) :]
 
 
+def test_there_is_always_room_for_a_large_read() -> None:
+    """Wherever the bytes of a head are cut, and however the reads before have filled the buffer."""
+    for size in (len(ECHO_PDU) * 11 + 5, 1009, 4099):
+        connection = established("acceptor")
+        whole = len(connection.receive_buffer())
+        stream = memoryview(ECHO_PDU * (3 * whole // len(ECHO_PDU)))
+        for at in range(0, len(stream), size):
+            take(connection, stream[at : at + size])
+            assert len(connection.receive_buffer()) >= whole // 2 - 6
+
+
+def test_nothing_is_said_to_a_peer_that_is_gone() -> None:
+    connection = established("acceptor")
+    put(connection, bytes(6))
+    with pytest.raises(RemoteProtocolError):
+        connection.next_event()
+    connection.received(0)
+    assert drain(connection) == [Closed()]
+    assert written(connection) == b""
+
+
 def test_the_maximum_is_what_was_said_and_a_little_more() -> None:
     for length, fine in ((MAXIMUM, True), (MAXIMUM + 12, True), (2 * MAXIMUM, False)):
         connection = established("acceptor")

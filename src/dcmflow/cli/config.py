@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
 from dcmflow.cli.common import chosen, options, print_json, say
 from dcmflow.cli.help import Columns
+from dcmflow.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dcmflow.config.settings import Settings
 
 app: App = App(
     name="config",
@@ -58,10 +64,11 @@ def path() -> None:
 def check(
     file: Annotated[Path | None, Parameter(help="Another settings file than the one in use.")] = None, /
 ) -> None:
-    """Check the settings file; an error is named with its line and column."""
+    """Check the settings file, and the certificates that it names; an error is named with its line."""
     from dcmflow.config.settings import Settings
 
     settings = Settings.load(file or options().config)
+    _check_certificates(settings)
     found = (
         f"{len(settings.nodes)} nodes, {len(settings.dirs)} directories, {len(settings.selectors)} selectors"
     )
@@ -69,6 +76,35 @@ def check(
         print(f"{_file()}: there is no such file, the defaults are in effect")
     else:
         print(f"{settings.file}: nothing wrong ({found})")
+
+
+def _check_certificates(settings: Settings) -> None:
+    """Load what every `tls` of the settings names. Raises ConfigError with file, table, key and line."""
+    if settings.local.tls is None and all(node.tls is None for node in settings.nodes.values()):
+        return
+    from dcmflow.net.tls import client_context, server_context
+
+    if settings.local.tls is not None:
+        with _blaming(settings, "local"):
+            server_context(settings.local.tls)
+    for name, node in settings.nodes.items():
+        if node.tls is not None:
+            with _blaming(settings, f"nodes.{name}"):
+                client_context(node.tls, node.host)
+
+
+@contextmanager
+def _blaming(settings: Settings, table: str) -> Iterator[None]:
+    """Says in an error of TLS where the settings file says so."""
+    try:
+        yield
+    except ConfigError as error:
+        keys = (f"{table}.{error.key}", f"{table}.tls")
+        origin = next((settings.origins[key] for key in keys if key in settings.origins), "")
+        line = origin.rpartition(":")[2]
+        raise error.at(
+            file=str(settings.file), table=table, line=int(line) if line.isdecimal() else None
+        ) from None
 
 
 @app.command

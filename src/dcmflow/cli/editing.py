@@ -20,6 +20,7 @@ TEMPLATE = """\
 # ae-title = "DCMFLOW"
 # port = 11112
 # host = "0.0.0.0"
+# tls = { cert = "gate.pem", key = "gate.key" }
 
 ## Nodes: DICOM peers, by the name that commands and pipeline files call them.
 # [nodes.mypacs]
@@ -27,12 +28,12 @@ TEMPLATE = """\
 # max-associations = 4
 # timeouts = { connect = 10, acse = 30, dimse = 60, idle = 300 }
 
-## The same in parts, over TLS.
+## The same in parts, over TLS; cert and key are ours, ca is what its certificate is checked with.
 # [nodes.research-pacs]
 # host = "research.example.org"
 # port = 2762
 # ae-title = "RESEARCH"
-# tls = { ca = "ca.pem" }
+# tls = { ca = "ca.pem", cert = "gate.pem", key = "gate.key" }
 
 ## Directories, and how files are laid out in them.
 # [dirs.research]

@@ -177,31 +177,29 @@ class Node:
         counters, send = self.counters, self.outlet.main.send
         while (delivery := await self._take()) is not None:
             made = await process(delivery)
-            if made is None:
-                continue
             if isinstance(made, Instance):
                 counters.sent += 1
                 await send(delivery.replace(made))
-                continue
-            counters.dropped += not made
-            forks = delivery.fork(
-                *made
-            )  # held here, so that those not sent yet are not lost when it is cancelled
-            for fork in forks:
-                counters.sent += 1
-                await send(fork)
+            elif made is not None:
+                counters.dropped += not made
+                # held here, so that those not sent yet are not lost when it is cancelled
+                forks = delivery.fork(*made)
+                while forks:
+                    counters.sent += 1
+                    await send(forks.pop(0))
+            del delivery, made  # or they would stay while the next one is awaited
 
     async def _route(self) -> None:
         choose = self._call(self.actor.choose, self._branches)
         counters, by_name = self.counters, self.outlet.by_name
         while (delivery := await self._take()) is not None:
             names = await choose(delivery)
-            if names is None:
-                continue
-            counters.sent += 1
-            copies = delivery.fork(*(delivery.instance for _ in names)) if len(names) > 1 else [delivery]
-            for name, copy in zip(names, copies, strict=True):
-                await by_name[name].send(copy)
+            if names is not None:
+                counters.sent += 1
+                copies = delivery.fork(*(delivery.instance for _ in names)) if len(names) > 1 else [delivery]
+                for name in names:
+                    await by_name[name].send(copies.pop(0))
+            del delivery
 
     def _branches(self, answer: Any) -> list[str]:
         if isinstance(answer, str):
@@ -221,6 +219,7 @@ class Node:
             if another_version is not None:
                 counters.sent += 1
                 delivery.accept(lapse=another_version)
+            del delivery
 
     async def _take(self) -> Delivery | None:
         """The next delivery, None when there will be none. What is there already is taken without a turn of the loop."""

@@ -33,6 +33,9 @@ def promises(graph: Graph) -> dict[str, str]:
     for name, stage in graph.stages.items():
         if not isinstance(stage, Source):
             continue
+        if caveat := stage.caveat():
+            found[name] = caveat
+            continue
         meant = sinks_behind(graph, name)
         rest = [key for key in sinks_behind(graph, name, failed=True) if key not in meant]
         kept, instead = _promises(graph, meant), _promises(graph, rest)

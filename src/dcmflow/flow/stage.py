@@ -42,8 +42,9 @@ class SourceActor(Protocol):
         """Emit instances until there are no more; returning ends the source.
 
         Called once. An exception ends the whole pipeline. An actor may also have `async def drain(self)`: called once when
-        the pipeline drains; it must make `run` return once everything emitted has been answered. Without it, `run` is
-        cancelled when everything it emitted has settled, and `emit` raises `Draining` from then on.
+        the pipeline drains; it must make `run` return once everything emitted has been answered; what it had begun to take
+        in before gets in with `emit(instance, begun=True)`. Without it, `run` is cancelled when everything it emitted has
+        settled. `emit` raises `Draining` from then on.
         """
 
 
@@ -171,6 +172,10 @@ class Source(Stage, frozen=True, kw_only=True):
     """Where instances come from; opens into a SourceActor."""
 
     kind: ClassVar[str] = "source"
+
+    def caveat(self) -> str:
+        """Why Success means less here than that the sinks have accepted, in words; empty: it means that."""
+        return ""
 
 
 class Filter(Stage, frozen=True, kw_only=True):

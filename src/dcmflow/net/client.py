@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from types import TracebackType
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, final
 
 import anyio
@@ -12,6 +11,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from dcmflow.net.address import parse_node
 from dcmflow.net.association import Association
+from dcmflow.net.living import Living
 from dcmflow.net.node import Node, ae_title
 from dcmflow.net.pool import Pool
 from dcmflow.protocol.items import ProposedContext
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @final
-class Client:
+class Client(Living):
     """`async with Client("DCMFLOW") as client: await client.echo("PACS@10.0.0.5:104")`.
 
     Each node is called on up to its `max_associations`, which stay open between operations. Any number of tasks may use a client at
@@ -45,7 +45,6 @@ class Client:
         self._making = anyio.Lock()
         self._leaving = anyio.Event()
         self._tasks: TaskGroup | None = None
-        self._living: AbstractAsyncContextManager[None]
 
     async def echo(self, node: Node | str) -> Status:
         """C-ECHO (PS3.7 9.1.5): does it answer?
@@ -101,25 +100,9 @@ class Client:
             task_status.started(pool)
             await self._leaving.wait()
 
-    async def __aenter__(self) -> Client:
-        self._living = self._live()
-        await self._living.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        return await self._living.__aexit__(kind, error, trace)
-
     @asynccontextmanager
     async def _live(self) -> AsyncIterator[None]:
-        failure: Exception | None = None
         async with anyio.create_task_group() as self._tasks:
-            try:
-                yield
-            except Exception as error:  # is not to come out in a group
-                failure = error
+            yield
             self._leaving.set()
         self._tasks = None
-        if failure is not None:
-            raise failure

@@ -6,6 +6,7 @@ import errno
 import math
 import os
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -162,8 +163,12 @@ async def _ask(
     )
     seconds = float(node.timeouts.acse)
     transport.deadline = anyio.current_time() + seconds
+    unsaid: OSError | None = None
     try:
-        await transport.write(connection.send(request))
+        try:
+            await transport.write(connection.send(request))
+        except OSError as error:  # why may be there to be read: in TLS 1.3, that it wants a certificate
+            unsaid = error
         while (event := connection.next_event()) is None:
             count = await transport.read_into(connection.receive_buffer())
             if not count and transport.expired:
@@ -174,8 +179,9 @@ async def _ask(
         transport.write_now(connection.to_write())
         raise RemoteProtocolError(f"{node.address} broke the protocol: {error}") from None
     except OSError as error:
+        lost = error if unsaid is None or isinstance(error, ssl.SSLError) else unsaid
         raise reasons.lost(
-            node, error, "the association request", calling_ae=calling_ae, first=True
+            node, lost, "the association request", calling_ae=calling_ae, first=True
         ) from error
     if isinstance(event, AssociateAccept):
         association = Association(

@@ -16,16 +16,25 @@ from anyio.abc import TaskStatus
 from dcmflow.errors import ConfigError, NetworkError, RemoteProtocolError
 from dcmflow.net import services
 from dcmflow.net.association import Association
-from dcmflow.net.entity import ANYONE, CONGESTED, LIMIT_EXCEEDED, ApplicationEntity, choose
+from dcmflow.net.entity import (
+    ANYONE,
+    CONGESTED,
+    CONTEXT_NAME_NOT_SUPPORTED,
+    LIMIT_EXCEEDED,
+    ApplicationEntity,
+    choose,
+)
 from dcmflow.net.node import Timeouts, Tls
 from dcmflow.net.transport import Transport
 from dcmflow.net.watch import Watch
 from dcmflow.protocol.connection import Connection
+from dcmflow.protocol.items import APPLICATION_CONTEXT
 from dcmflow.protocol.negotiation import agreed, answer
 from dcmflow.protocol.pdu import AssociateReject, AssociateRequest
 
 BACKLOG: Final = 512
 WAITING: Final = 256  # connections that have not associated yet
+AT_ONCE: Final = 64  # connections that are taken before others get a turn
 
 _SCARCE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _LOST: Final = frozenset(  # errors of the one connection that Linux reports in accept(2)
@@ -158,7 +167,7 @@ class Listener:
         async with anyio.create_task_group() as tasks:
             while True:
                 await anyio.wait_readable(listening)
-                while True:
+                for _ in range(AT_ONCE):
                     try:
                         connected, _ = listening.accept()
                     except (BlockingIOError, InterruptedError):
@@ -241,6 +250,8 @@ class Listener:
         return association, entity
 
     def _choose(self, request: AssociateRequest, host: str) -> ApplicationEntity | AssociateReject:
+        if request.application_context not in (APPLICATION_CONTEXT, ""):
+            return CONTEXT_NAME_NOT_SUPPORTED
         entity = choose(self._entities, request.called_ae, request.calling_ae, host)
         if isinstance(entity, AssociateReject):
             return entity

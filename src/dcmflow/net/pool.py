@@ -3,18 +3,15 @@
 `choosing` decides, this waits. Associations are opened by tasks of the pool, so that whoever waits may be served by another one
 that becomes free meanwhile, and an association that does not come holds nobody up: many peers serve one at a time and leave
 others unanswered. When others work and a further one is rejected or does not come within `FURTHER` seconds, the pool makes do
-with what it has for `MODEST` seconds. Only when none can be had at all are those who wait told so (`breaker`).
-
-What a peer did not accept is remembered for `REFUSED` seconds and is not proposed again.
+with what it has for `MODEST` seconds; after `SLOW` seconds already, idle ones that lack what is wanted make way. Only when none
+can be had at all are those who wait told so (`breaker`). What a peer did not accept is not proposed again for a while (`taken`).
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from itertools import islice
+from contextlib import asynccontextmanager, contextmanager
 from time import monotonic
-from types import TracebackType
 from typing import TYPE_CHECKING, Final, TypeVar, final
 
 import anyio
@@ -34,8 +31,10 @@ from dcmflow.net.connect import connect
 from dcmflow.net.contexts import Wanted, propose
 from dcmflow.net.entity import Answer
 from dcmflow.net.lines import Line, Waiting, listen
+from dcmflow.net.living import Living
 from dcmflow.net.node import Node
 from dcmflow.net.storage import VERIFICATION
+from dcmflow.net.taken import Taken
 from dcmflow.net.watch import Watch
 from dcmflow.protocol.items import ProposedContext
 from dcmflow.status import Status
@@ -45,21 +44,20 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FURTHER: Final = 5.0
+FURTHER: Final = 3.0
+SLOW: Final = 0.5
 MODEST: Final = 60.0
-REFUSED: Final = 60.0
 GOODBYE: Final = 5.0  # seconds for all releases together when the pool is left
 TICK: Final = 1.0  # seconds between two looks at idle associations
-_REMEMBERED: Final = 512  # contexts
 _ECHO: Final = (VERIFICATION, "1.2.840.10008.1.2")
 _UNSENT: Final = (DatasetError, NoAcceptedContext, LocalProtocolError)  # raised before anything is written
 
 
 @final
-class Pool:
+class Pool(Living):
     """`async with Pool(node, calling_ae="DCMFLOW") as pool: await pool.store(instance)`.
 
-    Leaving the block releases the associations, all at once and for at most `GOODBYE` seconds; cancelled, it aborts them.
+    Leaving the block releases the associations, for at most `GOODBYE` seconds; cancelled, it aborts them.
 
     Args:
         node: the peer.
@@ -82,12 +80,10 @@ class Pool:
         self._opening: list[tuple[Wanted, ...]] = []
         self._waiters: list[Waiting] = []
         self._turn = 0
-        self._recent: dict[Wanted, None] = {}  # the latest is last
-        self._refused: dict[Wanted, float] = {}  # until when
-        self._tasks: TaskGroup
-        self._openings: TaskGroup
+        self._taken = Taken()
+        self._releases: TaskGroup
+        self._work: TaskGroup
         self._watch: Watch
-        self._living: AbstractAsyncContextManager[None]
 
     # -- what it is for
 
@@ -120,8 +116,7 @@ class Pool:
         again = False
         while True:
             line = self._idle_with(wanted) or await self._wait_for(wanted)
-            self._recent.pop(wanted, None)
-            self._recent[wanted] = None
+            self._taken.use(wanted)
             try:
                 answer = await operation(line.association)
             except AssociationAborted:
@@ -176,9 +171,7 @@ class Pool:
         finally:
             self._limit -= associations
 
-    @property
-    def size(self) -> int:
-        """Associations that are open."""
+    def __len__(self) -> int:
         return len(self._lines)
 
     # -- asking and giving back
@@ -191,11 +184,8 @@ class Pool:
         return None
 
     async def _wait_for(self, wanted: Wanted) -> Line:
-        until = self._refused.get(wanted)
-        if until is not None:
-            if monotonic() < until:
-                raise reasons.no_context(self.node, *wanted)
-            del self._refused[wanted]
+        if self._taken.refuses(wanted):
+            raise reasons.no_context(self.node, *wanted)
         if self.breaker.holds and not self._lines:
             raise self.breaker.error()
         line = (await self._wait(Waiting(wanted, self._turn))).line
@@ -229,6 +219,9 @@ class Pool:
         if not line.association.usable:
             self._drop(line)
             return
+        if self._waiters and self._waiters[0].wanted in line.contexts:  # as `choose` would, but quickly
+            self._give(self._waiters[0], line)
+            return
         line.busy = False
         line.since = monotonic()
         if self._waiters:
@@ -255,13 +248,10 @@ class Pool:
             min(few, self._limit) if few and monotonic() < until else self._limit,
             self._waiters,
             turn=self._turn,
-            recent=reversed(self._recent),
+            recent=self._taken.recent(),
         )
         for waiter, line in choice.given:
-            line.busy = True
-            waiter.line = line
-            self._turn += 1
-            self._called(waiter)
+            self._give(waiter, line)
         for opening in choice.opened:
             if opening.instead_of is not None:
                 self._lines.remove(opening.instead_of)
@@ -270,7 +260,13 @@ class Pool:
                 opening.waiter.replaced = opening.instead_of
                 self._called(opening.waiter)
             else:
-                self._openings.start_soon(self._open, opening)
+                self._work.start_soon(self._open, opening)
+
+    def _give(self, waiter: Waiting, line: Line) -> None:
+        line.busy = True
+        waiter.line = line
+        self._turn += 1
+        self._called(waiter)
 
     def _called(self, waiter: Waiting, error: Exception | None = None) -> None:
         self._waiters.remove(waiter)
@@ -280,14 +276,15 @@ class Pool:
     # -- opening
 
     async def _open(self, opening: Opening[Line, Waiting]) -> None:
-        further = bool(self._lines)
         contexts = opening.contexts
         association = failure = None
+        decided = anyio.Event()
         try:
             if opening.instead_of is not None:
                 await opening.instead_of.association.release()
             contexts = self._with_newcomers(contexts)
-            with anyio.move_on_after(FURTHER if further else None):
+            with anyio.CancelScope() as attempt:
+                self._work.start_soon(self._oversee, attempt, decided)
                 association = await connect(
                     self.node, propose(contexts), calling_ae=self.calling_ae, watch=self._watch
                 )
@@ -295,21 +292,42 @@ class Pool:
             failure = error
         finally:
             self._opening.remove(contexts)
+            decided.set()
         if association is not None:
             self._opened(association, contexts)
         elif self._lines:
-            self._modest = (monotonic() + MODEST, len(self._lines))
+            self._be_modest()
         elif failure is not None:
             self.breaker.failed(failure)
             for waiter in [waiter for waiter in self._waiters if waiter.wanted is not None]:
                 self._called(waiter, self.breaker.error())
         self._assign()
 
+    async def _oversee(self, attempt: anyio.CancelScope, decided: anyio.Event) -> None:
+        """While others work and this one does not come, end idle ones: the peer may be waiting for that. Then give it up."""
+        waited = 0.0
+        while True:
+            with anyio.move_on_after(SLOW):
+                await decided.wait()
+                return
+            waited = waited + SLOW if self._lines else 0.0
+            if waited >= FURTHER:
+                attempt.cancel()
+                return
+            idle = next((line for line in self._lines if not line.busy), None)
+            if idle is not None and self._waiters:  # nobody of them has use for it
+                self._lines.remove(idle)
+                self._be_modest()
+                await idle.association.release()
+
     def _with_newcomers(self, contexts: tuple[Wanted, ...]) -> tuple[Wanted, ...]:
         """What is being opened proposes what is waited for by now."""
         more = offer(contexts, (waiter.wanted for waiter in self._waiters))
         self._opening[self._opening.index(contexts)] = more
         return more
+
+    def _be_modest(self) -> None:
+        self._modest = (monotonic() + MODEST, max(1, len(self._lines)))
 
     def _opened(self, association: Association, proposed: tuple[Wanted, ...]) -> None:
         self.breaker.worked()
@@ -318,54 +336,32 @@ class Pool:
             for context in association.contexts.values()
             if context.as_scu
         )
-        until = monotonic() + REFUSED
-        for wanted in proposed:
-            if wanted not in accepted:
-                self._refused[wanted] = until
-                self._recent.pop(wanted, None)
-        for old in list(islice(self._recent, max(0, len(self._recent) - _REMEMBERED))):
-            del self._recent[old]
+        self._taken.learn(proposed, accepted)
         for waiter in list(self._waiters):
-            if (asked := waiter.wanted) is not None and asked in self._refused and asked not in accepted:
-                self._called(waiter, reasons.no_context(self.node, *asked))
+            if (wanted := waiter.wanted) is not None and wanted in proposed and wanted not in accepted:
+                self._called(waiter, reasons.no_context(self.node, *wanted))
         if accepted:
             self._lines.append(Line(association, accepted))
             self._modest = (self._modest[0], max(self._modest[1], len(self._lines)))
         else:
-            self._tasks.start_soon(association.release)
+            self._releases.start_soon(association.release)
 
     # -- while it lives
 
-    async def __aenter__(self) -> Pool:
-        self._living = self._live()
-        await self._living.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        return await self._living.__aexit__(kind, error, trace)
-
     @asynccontextmanager
     async def _live(self) -> AsyncIterator[None]:
-        failure: Exception | None = None
         try:
-            async with Watch() as self._watch, anyio.create_task_group() as self._tasks:
-                self._tasks.start_soon(self._look_after_idle)
-                async with anyio.create_task_group() as self._openings:
-                    try:
-                        yield
-                    except Exception as error:  # is not to come out in a group
-                        failure = error
-                    self._openings.cancel_scope.cancel()
+            async with Watch() as self._watch, anyio.create_task_group() as self._releases:
+                async with anyio.create_task_group() as self._work:
+                    self._work.start_soon(self._look_after_idle)
+                    yield
+                    self._work.cancel_scope.cancel()
                 if anyio.current_effective_deadline() > anyio.current_time():
                     await self._release_all()
-                self._tasks.cancel_scope.cancel()
+                self._releases.cancel_scope.cancel()
         finally:
             for line in self._lines:
                 line.association.abort()
-        if failure is not None:
-            raise failure
 
     async def _release_all(self) -> None:
         with anyio.move_on_after(GOODBYE):
@@ -378,15 +374,19 @@ class Pool:
         longest = 0.9 * float(self.node.timeouts.idle)
         while True:
             await anyio.sleep(TICK)
-            now = monotonic()
-            for line in [line for line in self._lines if not line.busy and now - line.since >= TICK]:
-                if now - line.since >= longest:
+            for line in list(self._lines):
+                unused = monotonic() - line.since
+                if line.busy or unused < TICK or line not in self._lines:
+                    continue
+                if unused >= longest:
                     self._lines.remove(line)
-                    self._tasks.start_soon(line.association.release)
+                    self._releases.start_soon(line.association.release)
                 else:
-                    line.busy = True
-                    since = line.since
-                    with anyio.move_on_after(0):
-                        await listen(line.association)
-                    self._free(line)
-                    line.since = since
+                    await self._listen_to(line)
+
+    async def _listen_to(self, line: Line) -> None:
+        line.busy, since = True, line.since
+        with anyio.move_on_after(0):
+            await listen(line.association)
+        self._free(line)
+        line.since = since

@@ -85,7 +85,7 @@ class Reception:
         self._offset = 0
         self._size = 0
         self._charged = 0
-        self._error: OSError | None = None
+        self._error: str | None = None
         self.progress: int = 0
 
     def whole(self, data: memoryview) -> Payload:
@@ -167,8 +167,8 @@ class Reception:
                 self._offset = self._file.size
             self._file.append([block])
         except OSError as error:  # the rest is read all the same, so that the sender can be told
-            self._error = error
-            self._file = None  # it would take room that others need
+            self._error = error.strerror or str(error)
+            self._file = None  # it takes room that others need; so would the error, whose traceback has it
 
     def in_file(self) -> Payload:
         """The data set is whole and in a file. Raises Refused: there was no room for it on the disk."""
@@ -176,7 +176,7 @@ class Reception:
         if self._error is not None:
             raise Refused(
                 f"cannot keep a data set of {self._size} bytes in {self._room.landing or tempfile.gettempdir()}"
-                f" while it arrives: {self._error.strerror or self._error}",
+                f" while it arrives: {self._error}",
                 transient=True,
             )
         assert file is not None

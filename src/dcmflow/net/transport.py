@@ -71,6 +71,7 @@ class Transport:
     async def start_tls(self, context: ssl.SSLContext, *, server_name: str | None, server_side: bool) -> None:
         """Shake hands. Raises ssl.SSLError or OSError."""
         raw = self._socket
+        raw.getpeername()  # an error here leaves nothing behind, in wrap_socket it would
         wrapped = context.wrap_socket(
             raw,
             server_side=server_side,

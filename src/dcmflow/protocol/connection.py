@@ -68,6 +68,8 @@ _PRIMITIVE: Final[dict[type, Input]] = {
     Abort: Input.ABORT_PRIMITIVE,
 }
 _CARRIES_DATA: Final = (State.STA6, State.STA7)
+_STA1: Final = State.STA1  # a name of this module is found faster than that of an enum, and so is _P_DATA_TF
+_P_DATA_TF: Final = pdu.P_DATA_TF
 
 
 @final
@@ -216,7 +218,7 @@ class Connection:
                 if self._left:
                     return self._starved()
             else:
-                if available < 6 or self.state is State.STA1:
+                if available < 6 or self.state is _STA1:
                     return self._starved()
                 self._begin_pdu(start)
 
@@ -240,20 +242,19 @@ class Connection:
     def _begin_pdu(self, start: int) -> None:
         kind, length = _PDU_HEAD.unpack_from(self._buffer, start)
         self._start = start + 6
-        if self.state is State.STA13:
-            self._left = length
-            self._ignore(kind)
-            return
-        if kind == pdu.P_DATA_TF:
+        if kind == _P_DATA_TF and self.state in _CARRIES_DATA:
             self._pdu_left = length
-            if self.state not in _CARRIES_DATA:
-                self._unexpected(Input.P_DATA_PDU)
             most = self.maximum_length or _ANY
             if not 6 <= length <= most + SLACK:
                 text = f"a P-DATA-TF PDU of {length} bytes, where 6 to {most} are expected"
                 self._violated(text, Input.INVALID_PDU, INVALID_PARAMETER)
             return
         self._left = length
+        if self.state is State.STA13:
+            self._ignore(kind)
+            return
+        if kind == _P_DATA_TF:
+            self._unexpected(Input.P_DATA_PDU)
         if kind not in _RECEIVED:
             self._violated(f"a PDU of the unknown type {kind:02X}H", Input.INVALID_PDU, UNRECOGNIZED_PDU)
         if length > (PDU_LIMIT if kind in (pdu.ASSOCIATE_RQ, pdu.ASSOCIATE_AC) else 1024):
@@ -307,8 +308,6 @@ class Connection:
                 self._grow()
             case Action.AR_8:  # release collision: who asked for the association answers first
                 state = State.STA9 if self.role == "requestor" else State.STA10
-            case _:
-                pass
         self.state = state
         return event
 

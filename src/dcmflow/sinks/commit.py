@@ -75,6 +75,7 @@ class Committer:
             await to_thread.run_sync(perform, [waiting.placement for waiting in group])
             for waiting in group:
                 waiting.done.set()
+            del group, waiting  # or they would stay while the next ones are awaited
 
 
 def perform(placements: list[Placement]) -> None:

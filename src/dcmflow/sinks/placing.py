@@ -172,6 +172,7 @@ class Placement:
         temporary = os.path.join(folder, writing.temporary_name())
         if not spilled.adopt(temporary):
             return None
+        self._temporary = temporary  # is to be removed when the next line fails
         if self._fsync:
             writing.fsync_file(temporary)
         return temporary

@@ -117,6 +117,11 @@ class Scp(Source, frozen=True):
             finally:
                 actor.entity.shut()
 
+    def caveat(self) -> str:
+        if self.respond == "received":
+            return "Success means nothing durable: it is answered as soon as an instance was received"
+        return ""
+
     def check(self, context: Context) -> None:
         self._place(context)
 

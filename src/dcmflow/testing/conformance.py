@@ -28,6 +28,7 @@ MOMENTS: Final = (0, 1, 2, 3, 5, 8, 13, 21, 34)  # turns of the event loop after
 
 _POOLED = (
     "AnyIO worker thread",
+    "asyncio_",
     "Trio thread",
 )  # kept by the event loops for the next one who needs a thread
 
