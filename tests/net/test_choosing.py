@@ -49,7 +49,7 @@ def test_a_busy_one_is_nobodys() -> None:
 
 
 def test_below_the_limit_another_is_opened_and_the_idle_one_stays() -> None:
-    choice = choose([idle(A)], [], 2, waiting(B))
+    choice: Outcome = choose([idle(A)], [], 2, waiting(B))
     assert (choice.given, proposed(choice), replaced(choice)) == ([], [{B}], [None])
 
 

@@ -34,6 +34,7 @@ from scp_runs import (
     VERIFICATION,
     Kept,
     Notices,
+    descriptors,
     echo,
     encoded,
     hosting,
@@ -44,7 +45,9 @@ from scp_runs import (
 )
 from wire_flows import beside
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leaks")]
+pytestmark = (
+    pytest.mark.anyio
+)  # without no_leaks, of which a hundred would take long; most of it is looked for here
 
 QUICK = [name for name in ATTACKS if name not in PATIENT]
 
@@ -52,7 +55,7 @@ QUICK = [name for name in ATTACKS if name not in PATIENT]
 @asynccontextmanager
 async def archive() -> AsyncIterator[tuple[str, Kept, ScriptedScu]]:
     """A listener whose patience is short, and somebody who has been associated before."""
-    kept = Kept()
+    kept, before = Kept(), descriptors()
     entity = ApplicationEntity("ARCHIVE", store=kept, notice=Notices())
     anybody = ApplicationEntity("*", store=kept, notice=Notices(), timeouts=SHORT)
     async with hosting(entity, anybody, timeouts=SHORT) as listener:
@@ -63,6 +66,7 @@ async def archive() -> AsyncIterator[tuple[str, Kept, ScriptedScu]]:
             await early.release()
         await entity.empty()
         await anybody.empty()
+    assert descriptors() == before
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -250,6 +254,7 @@ def peak(pid: int) -> int:
     return int(found[1]) * 1024
 
 
+@pytest.mark.usefixtures("no_leaks")
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs /proc")
 async def test_more_connections_than_files_may_be_open(tmp_path: Path, anyio_backend_name: str) -> None:
     """They wait in the queue of the system until there is room, and nobody else suffers for longer."""
@@ -268,6 +273,7 @@ async def test_more_connections_than_files_may_be_open(tmp_path: Path, anyio_bac
             await early.release()
 
 
+@pytest.mark.usefixtures("no_leaks")
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs /proc")
 async def test_memory_of_a_process_under_attack(
     tmp_path: Path, anyio_backend_name: str, dcmtk: Callable[[str], str]

@@ -27,6 +27,7 @@ from dcmflow.errors import (
 )
 from dcmflow.net import operations
 from dcmflow.net.address import parse_address
+from dcmflow.net.association import Association
 from dcmflow.net.contexts import propose
 from dcmflow.net.node import Timeouts
 from dcmflow.net.pool import Pool
@@ -309,6 +310,31 @@ async def test_cancelled_while_it_waits_it_takes_nothing_away() -> None:
             go.set()
         assert (await pool.store(CT)).status == 0
         assert [seen.association for seen in peer.received.of("C-STORE-RQ")] == [1, 1]
+
+
+async def test_cancelled_when_it_is_given_one_it_gives_it_back() -> None:
+    go, scope = anyio.Event(), anyio.CancelScope()
+    wanted = (CT.sop_class_uid, CT.transfer_syntax_uid)
+
+    async def cancel_the_other(association: Association) -> None:
+        await go.wait()
+        scope.cancel()  # which it has not seen when this one's association is given to it
+
+    async with ScriptedScp() as peer, pool_of(peer, 1) as pool:
+
+        async def other() -> None:
+            with scope:
+                await pool.store(CT)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(pool.perform, wanted, cancel_the_other)
+            await peer.received.wait("A-ASSOCIATE-RQ")
+            tasks.start_soon(other)
+            await anyio.wait_all_tasks_blocked()
+            go.set()
+        assert scope.cancelled_caught
+        assert (await pool.store(CT)).status == 0
+        assert {seen.association for seen in peer.received.of("C-STORE-RQ")} == {1}
 
 
 async def test_an_instance_that_cannot_be_read_costs_no_association(tmp_path: Path) -> None:

@@ -236,16 +236,16 @@ async def test_two_at_once_to_one_path(tmp_path: Path, fsync: bool) -> None:
 
 async def test_another_process_that_is_quicker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = two_versions()
-    plain = writing.write_temporary
+    plain = writing.write
 
-    def meanwhile(folder: str, *rest: Any, **options: Any) -> str:
+    def meanwhile(descriptor: int, buffers: Any) -> None:
         if not (tmp_path / "2.25.7.dcm").exists():
             put(tmp_path, "2.25.7.dcm", one)
-        return plain(folder, *rest, **options)
+        plain(descriptor, buffers)
 
     write = Written(path=str(tmp_path), layout=BY_UID, exists="refuse")
     async with write.stage.open(Context(stage="out")) as actor:
-        monkeypatch.setattr(writing, "write_temporary", meanwhile)
+        monkeypatch.setattr(writing, "write", meanwhile)
         with pytest.raises(Refused, match="other content"):
             await actor.write(two)
         await actor.write(one)

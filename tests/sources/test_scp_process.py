@@ -66,9 +66,8 @@ def service(folder: Path, backend: str, more: str = "") -> Iterator[tuple[subpro
         process.stdout.close()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 async def test_a_signal_while_something_arrives(
-    number: signal.Signals, code: int, tmp_path: Path, anyio_backend_name: str, dcmtk: Callable[[str], str]
+    tmp_path: Path, anyio_backend_name: str, dcmtk: Callable[[str], str]
 ) -> None:
     """It is taken in and answered, nobody else is let in, and then the service ends."""
     whole = message(1, encode_command(c_store_rq(1, CT, "2.25.6")), encoded(made(5, 100_000)), largest=16_384)
@@ -82,14 +81,14 @@ async def test_a_signal_while_something_arrives(
             await scu.send(whole[:50_000])
             words = [dcmtk("echoscu"), "-aec", "DCMFLOW", "127.0.0.1", str(port)]
             assert (await beside(run, words)).returncode == 0  # also while a transfer runs
-            process.send_signal(number)
+            process.send_signal(signal.SIGTERM)
             assert (await idle.receive()).what == "A-ABORT"
             assert (await echo(f"DCMFLOW@127.0.0.1:{port}")).pdu == AssociateReject(2, 3, 1)
             await scu.send(whole[50_000:])
             assert (await scu.receive()).status == 0
             await scu.release()
         said = await beside(process.communicate, timeout=15)
-        assert process.returncode == code, said
+        assert process.returncode == 0, said
         assert "1 accepted" in said[0] or "accepted=1" in said[0], said
     assert files_in(tmp_path / "archive") == ["2.25.6.dcm"]
 

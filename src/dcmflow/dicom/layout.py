@@ -95,19 +95,24 @@ def _renderer(part: Part) -> Callable[[Instance], str]:
     if not fields:
         text = "".join(piece.text for piece in part if isinstance(piece, Literal))
         return lambda instance: text
-    name = lru_cache(maxsize=_REMEMBERED)(_Name(part))
+    fresh = _Name(part)
+    name = lru_cache(maxsize=_REMEMBERED)(fresh)
     getters = [field.reference.getter() for field in fields]
     if len(getters) == 1:
         get = getters[0]
 
         def render_one(instance: Instance) -> str:
             value = get(instance)
-            return name(value if value.__class__ is str else _plain(value))
+            if value.__class__ is not str:
+                value = _plain(value)
+            return name(value) if value.__class__ is not str or len(value) <= _LONG else fresh(value)
 
         return render_one
 
     def render(instance: Instance) -> str:
-        return name(*[_plain(get(instance)) for get in getters])
+        values = [_plain(get(instance)) for get in getters]
+        long = any(value.__class__ is str and len(value) > _LONG for value in values)
+        return (fresh if long else name)(*values)
 
     return render
 

@@ -47,6 +47,9 @@ class Meta(NamedTuple):
     offset: int
 
 
+LONGEST_UID: Final = 128  # PS3.5 6.2 allows 64; some devices write longer ones
+
+
 @lru_cache(maxsize=1024)
 def _constant(sop_class_uid: str, transfer_syntax_uid: str) -> tuple[bytes, bytes]:
     before = _element(0x0001, "OB", b"\0\1") + _uid(0x0002, sop_class_uid)
@@ -62,11 +65,16 @@ def build_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: s
     """Preamble, prefix and File Meta Information (PS3.10 7.1): what stands before the data set in a file.
 
     Raises:
-        DatasetError: one of the UIDs is empty or not ASCII.
+        DatasetError: one of the UIDs is empty, too long or not ASCII.
     """
     if not (sop_class_uid and sop_instance_uid and transfer_syntax_uid):
         raise DatasetError(
             "a DICOM file needs SOP Class UID, SOP Instance UID and Transfer Syntax UID; one is empty"
+        )
+    longest = max(sop_class_uid, sop_instance_uid, transfer_syntax_uid, key=len)
+    if len(longest) > LONGEST_UID:
+        raise DatasetError(
+            f"a UID has at most 64 characters (PS3.5 6.2), and this one {len(longest)}: {longest[:80]}..."
         )
     before, after = _constant(sop_class_uid, transfer_syntax_uid)
     body = before + _uid(0x0003, sop_instance_uid) + after

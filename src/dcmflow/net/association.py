@@ -9,9 +9,10 @@ import math
 import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple, final
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, final
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from dcmflow.errors import (
     AssociationAborted,
@@ -24,9 +25,10 @@ from dcmflow.errors import (
 from dcmflow.net import reasons
 from dcmflow.net.node import Timeouts
 from dcmflow.net.reception import Reception
-from dcmflow.protocol.command import CommandSet
+from dcmflow.protocol.command import CommandSet, Field
 from dcmflow.protocol.connection import Connection
 from dcmflow.protocol.events import Closed, Command, Data, Event, Message
+from dcmflow.protocol.fragment import LITTLE
 from dcmflow.protocol.negotiation import AcceptedContext
 from dcmflow.protocol.pdu import Abort, AssociateReject, Pdu, ReleaseReply, ReleaseRequest
 from dcmflow.protocol.state import State
@@ -37,8 +39,10 @@ if TYPE_CHECKING:
     from dcmflow.net.watch import Watch
     from dcmflow.protocol.fragment import Buffer
 
-PROGRESS = 4096  # bytes of a data set that must come within a `dimse` timeout
-LINGER = 1.0  # seconds for the peer to close after an abort or a release
+PROGRESS: Final = 4096  # bytes of a data set that must come within a `dimse` timeout
+LINGER: Final = 1.0  # seconds for the peer to close after an abort or a release
+ODDMENTS: Final = 16 * 1024 * 1024  # bytes of a data set that is not for storage
+TURN: Final = 32  # events that need no waiting before others get a turn
 
 
 class Received(NamedTuple):
@@ -63,8 +67,10 @@ class Association:
     Attributes:
         peer: who is at the other end, for messages: `PACS@10.0.0.5:104`.
         contexts: the accepted presentation contexts by id.
+        refused: those that were not, by SOP Class and transfer syntax, with the result (PS3.8 table 9-18).
         calling_ae, called_ae: as they were requested.
         address: the peer's host.
+        dimse: seconds that the peer has for the next message of an operation.
         scope: what is done on it by an acceptor.
     """
 
@@ -85,18 +91,24 @@ class Association:
         self._timeouts = timeouts
         self._message_id = 0
         self._idle = False
+        self._turns = 0
+        self._armed = 0.0  # seconds that the current wait may take
         self.scope: anyio.CancelScope = anyio.CancelScope()
         self.peer: str = peer
         self.calling_ae: str = calling_ae
         self.called_ae: str = called_ae
         self.address: str = transport.address[0]
         self.contexts: Mapping[int, AcceptedContext] = {}
+        self.refused: Mapping[tuple[str, str], int] = {}
         self._by_syntax: dict[tuple[str, str], AcceptedContext] = {}
-        self._dimse = float(timeouts.dimse)
+        self.dimse: float = float(timeouts.dimse)
 
-    def agree(self, contexts: Mapping[int, AcceptedContext]) -> None:
-        """These presentation contexts were accepted."""
+    def agree(
+        self, contexts: Mapping[int, AcceptedContext], refused: Mapping[tuple[str, str], int] | None = None
+    ) -> None:
+        """These presentation contexts were accepted, and those refused."""
         self.contexts = contexts
+        self.refused = refused or {}
         for context in contexts.values():
             self._by_syntax.setdefault((context.abstract_syntax, context.transfer_syntax), context)
 
@@ -128,30 +140,38 @@ class Association:
             NetworkError: the connection is lost, or nothing could be written for `dimse` seconds.
             LocalProtocolError: there is no such presentation context, or the association has ended.
         """
-        await self._write(self._connection.send(message), self._dimse)
+        connection, data = self._connection, message.data
+        if not data or not 0 < connection.peer_maximum_length < LITTLE:
+            await self._write(connection.send(message), self.dimse)
+            return
+        for portion in connection.send_in_portions(message.context_id, message.command, data):
+            await self._write(portion, self.dimse)
+            await checkpoint()
 
     async def respond(
         self, context_id: int, command: CommandSet, data: Sequence[Buffer] | None = None
     ) -> None:
         """Write a response."""
-        await self._write(self._connection.send(Message(context_id, command, data)), self._dimse)
+        await self.send(Message(context_id, command, data))
 
     async def receive(
-        self, *, timeout: float | None = None, reception: Reception | None = None
+        self, *, timeout: float | None = None, reception: Reception | None = None, idle: bool = False
     ) -> Received | None:
         """Wait for the next message with its data set; None when the peer has released the association.
 
         Args:
             timeout: seconds until its first byte; None: the `dimse` timeout. Then it must go on within that.
             reception: what takes in data sets; None: memory.
+            idle: nothing has been asked for: the peer may well have nothing to say.
 
         Raises:
+            Idle: that was so for too long; the association was aborted.
             NetworkTimeout: it did not come in time; the association was aborted.
             AssociationAborted: the peer aborted, or is gone.
             RemoteProtocolError: the peer broke the protocol; the association was aborted.
         """
-        self._idle = True
-        event = await self._event(self._dimse if timeout is None else timeout)
+        self._idle = idle
+        event = await self._event(self.dimse if timeout is None else timeout)
         self._idle = False
         if type(event) is Command:
             context = self.contexts[event.context_id]
@@ -175,7 +195,7 @@ class Association:
         whole = event.last
         if whole:
             return reception.whole(event.data)
-        self._transport.deadline = anyio.current_time() + self._dimse
+        self._allow(self.dimse)
         reception.begin(context, command)
         try:
             while not reception.add(event.data):
@@ -183,6 +203,8 @@ class Association:
                     return reception.in_memory()
                 event = await self._stretch(reception)
                 whole = event.last
+            if command.field != Field.C_STORE_RQ:
+                await self._throw_away(reception, whole)
             return await self._spill(reception, whole)
         except BaseException:
             reception.discard()
@@ -201,6 +223,7 @@ class Association:
                     if reception.add(event.data):
                         self._transport.deadline = math.inf  # the disk may take its time
                         await reception.hand_over()
+                self._transport.deadline = math.inf
                 await reception.finish()
             except Exception as error:
                 failure = error
@@ -209,17 +232,26 @@ class Association:
             raise failure
         return reception.in_file()
 
+    async def _throw_away(self, reception: Reception, whole: bool) -> NoReturn:
+        """Read what is left of a data set that is not kept."""
+        reception.discard()
+        while not whole:
+            event = await self._stretch(reception)
+            reception.progress += len(event.data)
+            whole = event.last
+        raise Refused("there is no room for so large a data set with a command other than C-STORE")
+
     async def _stretch(self, reception: Reception | None) -> Data:
         """The next stretch of a data set; it must come on at a rate."""
-        event = await self._event(self._dimse, reception)
+        event = await self._event(self.dimse, reception)
         if type(event) is not Data:
             raise await self._unexpected(event)
         return event
 
     def hurry(self, seconds: float) -> None:
         """While the next message is awaited: wait only that much longer."""
-        if self._idle:
-            self._transport.deadline = min(self._transport.deadline, anyio.current_time() + seconds)
+        if self._idle and anyio.current_time() + seconds < self._transport.deadline:
+            self._allow(seconds)
 
     # -- the end
 
@@ -228,16 +260,17 @@ class Association:
         if not self.usable:
             self.close()
             return
+        self._allow(float(self._timeouts.acse))  # for all of it
         try:
-            await self._write(self._connection.send(ReleaseRequest()), float(self._timeouts.acse))
+            await self._write(self._connection.send(ReleaseRequest()), None)
             while True:
-                event = await self._event(float(self._timeouts.acse))
+                event = await self._event(None)
                 if isinstance(event, ReleaseReply | Abort | Closed):
                     if self._connection.state is State.STA12:  # PS3.8: collision, at the acceptor
-                        await self._write(self._connection.send(ReleaseReply()), float(self._timeouts.acse))
+                        await self._write(self._connection.send(ReleaseReply()), None)
                     break
                 if isinstance(event, ReleaseRequest) and self._connection.state is State.STA9:  # a collision
-                    await self._write(self._connection.send(ReleaseReply()), float(self._timeouts.acse))
+                    await self._write(self._connection.send(ReleaseReply()), None)
         except (NetworkError, RemoteProtocolError, OSError):
             self.abort()
         finally:
@@ -246,20 +279,8 @@ class Association:
     async def _released(self) -> None:
         with suppress(NetworkError):
             await self._write(self._connection.send(ReleaseReply()), float(self._timeouts.acse))
-            await self.linger()
+            await linger(self._connection, self._transport)
         self.close()
-
-    async def linger(self) -> None:
-        """Give the peer a moment to close the connection first (Sta13), so that nothing it is to read is lost."""
-        transport, connection = self._transport, self._connection
-        if transport.closed:
-            return
-        transport.finish()
-        with suppress(OSError, RemoteProtocolError):
-            transport.deadline = anyio.current_time() + LINGER
-            while count := await transport.read_into(connection.receive_buffer()):
-                connection.received(count)
-                connection.next_event()
 
     def abort(self, source: int = 0, reason: int = 0) -> None:
         """End it at once (A-ABORT), without waiting."""
@@ -276,25 +297,36 @@ class Association:
 
     # -- bytes
 
-    async def _event(self, seconds: float, reception: Reception | None = None) -> Event:
+    def _allow(self, seconds: float) -> None:
+        self._transport.deadline = anyio.current_time() + seconds
+        self._armed = seconds
+
+    async def _event(self, seconds: float | None, reception: Reception | None = None) -> Event:
         """The next event, reading as often as it takes.
 
         Args:
-            seconds: for it to come; while a data set is taken in, for enough of it to come.
+            seconds: for it to come; while a data set is taken in, for enough of it to come; None: what is left of those
+                that were given before.
         """
         connection, transport = self._connection, self._transport
+        self._turns += 1
+        if self._turns > TURN:  # a stretch may have thousands of them
+            self._turns = 0
+            await checkpoint()
         try:
             event = connection.next_event()
             if event is not None:
                 return event
-            if reception is None or reception.progress >= PROGRESS or transport.deadline == math.inf:
-                transport.deadline = anyio.current_time() + seconds
+            if seconds is not None and (
+                reception is None or reception.progress >= PROGRESS or transport.deadline == math.inf
+            ):
+                self._allow(seconds)
                 if reception is not None:
                     reception.progress = 0
             while True:
                 count = await transport.read_into(connection.receive_buffer())
                 if not count and transport.expired:
-                    raise self._late(seconds)
+                    raise self._late()
                 connection.received(count)
                 event = connection.next_event()
                 if event is not None:
@@ -305,13 +337,15 @@ class Association:
             self.close()
             raise reasons.lost(self.peer, error) from error
 
-    async def _write(self, buffers: Sequence[Buffer], seconds: float) -> None:
+    async def _write(self, buffers: Sequence[Buffer], seconds: float | None) -> None:
         transport = self._transport
         try:
             await transport.write(buffers, seconds)
         except OSError as error:
             if transport.expired:
-                raise self._late(seconds) from None
+                self.abort()
+                waited = self._armed if seconds is None else seconds
+                raise reasons.timed_out(self.peer, "room to send", waited) from None
             failure = await self._farewell(error)
             self.close()
             raise failure from error
@@ -331,14 +365,17 @@ class Association:
                 error = later
         return reasons.lost(self.peer, error)
 
-    def _late(self, seconds: float) -> NetworkTimeout:
+    def _late(self) -> NetworkTimeout:
+        idle = self._idle and not self._connection.receiving
         self.abort()
-        return reasons.timed_out(self.peer, "the next message", seconds)
+        if idle:
+            return reasons.idle(self.peer, self._armed)
+        return reasons.timed_out(self.peer, "the next message", self._armed)
 
     async def _violation(self, error: RemoteProtocolError) -> RemoteProtocolError:
         with suppress(OSError):
             self._transport.write_now(self._connection.to_write())
-        await self.linger()
+        await linger(self._connection, self._transport)
         self.close()
         return RemoteProtocolError(f"{self.peer} broke the protocol: {error}; the association was aborted")
 
@@ -358,3 +395,15 @@ class Association:
         assert not isinstance(event, AssociateReject)
         self.abort()
         return RemoteProtocolError(f"{self.peer} sent {type(event).__name__} where a message was due")
+
+
+async def linger(connection: Connection, transport: Transport) -> None:
+    """Give the peer a moment to close the connection first (Sta13), so that nothing it is to read is lost."""
+    if transport.closed:
+        return
+    transport.finish()
+    transport.deadline = anyio.current_time() + LINGER
+    with suppress(OSError, RemoteProtocolError):
+        while count := await transport.read_into(connection.receive_buffer()):
+            connection.received(count)
+            connection.next_event()

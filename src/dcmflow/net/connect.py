@@ -193,9 +193,19 @@ async def _ask(
             calling_ae=calling_ae,
             called_ae=node.ae_title,
         )
-        association.agree(agreed(request, event))
+        association.agree(agreed(request, event), _refused(request, event))
         return association
     raise _refusal(node, calling_ae, event)
+
+
+def _refused(request: AssociateRequest, accept: AssociateAccept) -> dict[tuple[str, str], int]:
+    results = {answered.id: answered.result for answered in accept.contexts if answered.result}
+    return {
+        (context.abstract_syntax, syntax): results[context.id]
+        for context in request.contexts
+        if context.id in results
+        for syntax in context.transfer_syntaxes
+    }
 
 
 def _refusal(node: Node, calling_ae: str, event: object) -> NetworkError:

@@ -16,6 +16,7 @@ from anyio.abc import TaskStatus
 from dcmflow.errors import ConfigError, NetworkError, RemoteProtocolError
 from dcmflow.net import services
 from dcmflow.net.association import Association
+from dcmflow.net.causes import cause_of
 from dcmflow.net.entity import (
     ANYONE,
     CONGESTED,
@@ -210,7 +211,12 @@ class Listener:
     ) -> tuple[Association, ApplicationEntity] | None:
         """Shake hands and answer the association request; None: there will be none."""
         if self._tls is not None:
-            await transport.start_tls(self._tls, server_name=None, server_side=True)
+            try:
+                await transport.start_tls(self._tls, server_name=None, server_side=True)
+            except ssl.SSLError as error:
+                if self._entities:
+                    self._entities[0].notice("ended", transport.address[0], f"no TLS: {cause_of(error).what}")
+                return None
         connection = Connection("acceptor")
         request = await self._request(transport, connection)
         if request is None:

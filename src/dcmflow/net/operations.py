@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import anyio
+
 from dcmflow.errors import RemoteProtocolError
 from dcmflow.net import reasons
 from dcmflow.net.entity import Answer
@@ -27,7 +29,8 @@ async def echo(association: Association) -> Status:
     """
     context = next((c for c in association.contexts.values() if c.abstract_syntax == VERIFICATION), None)
     if context is None:
-        raise reasons.no_context(association.peer, VERIFICATION, "")
+        refused = next((r for (uid, _), r in association.refused.items() if uid == VERIFICATION), None)
+        raise reasons.no_context(association.peer, VERIFICATION, "", refused)
     message_id = association.next_message_id()
     await association.send(Message(context.id, c_echo_rq(message_id)))
     return status_of(await answer_to(association, message_id))
@@ -55,7 +58,8 @@ async def store(
         instance.sop_class_uid, instance.transfer_syntax_uid
     )
     if context is None:
-        raise reasons.no_context(association.peer, instance.sop_class_uid, instance.transfer_syntax_uid)
+        wanted = (instance.sop_class_uid, instance.transfer_syntax_uid)
+        raise reasons.no_context(association.peer, *wanted, association.refused.get(wanted))
     message_id = association.next_message_id()
     title, number = move_originator or (None, None)
     command = c_store_rq(
@@ -75,9 +79,10 @@ async def store(
 
 
 async def answer_to(association: Association, message_id: int) -> CommandSet:
-    """The response to a request; what comes late to an earlier one is passed over."""
+    """The response to a request; what comes late to an earlier one is passed over, and gives no more time."""
+    until = anyio.current_time() + association.dimse
     for _ in range(16):
-        received = await association.receive()
+        received = await association.receive(timeout=max(until - anyio.current_time(), 0))
         if received is None:
             raise reasons.released(association.peer)
         command = received.command

@@ -185,7 +185,7 @@ class Pool(Living):
 
     async def _wait_for(self, wanted: Wanted) -> Line:
         if self._taken.refuses(wanted):
-            raise reasons.no_context(self.node, *wanted)
+            raise reasons.no_context(self.node, *wanted, self._taken.result(wanted))
         if self.breaker.holds and not self._lines:
             raise self.breaker.error()
         line = (await self._wait(Waiting(wanted, self._turn))).line
@@ -336,10 +336,10 @@ class Pool(Living):
             for context in association.contexts.values()
             if context.as_scu
         )
-        self._taken.learn(proposed, accepted)
+        self._taken.learn(proposed, accepted, association.refused)
         for waiter in list(self._waiters):
             if (wanted := waiter.wanted) is not None and wanted in proposed and wanted not in accepted:
-                self._called(waiter, reasons.no_context(self.node, *wanted))
+                self._called(waiter, reasons.no_context(self.node, *wanted, self._taken.result(wanted)))
         if accepted:
             self._lines.append(Line(association, accepted))
             self._modest = (self._modest[0], max(self._modest[1], len(self._lines)))

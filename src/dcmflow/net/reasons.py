@@ -21,6 +21,11 @@ from dcmflow.units import format_duration
 
 Peer = Node | str
 
+
+class Idle(NetworkTimeout):
+    """An association was ended because it was not used: no failure of anybody."""
+
+
 _RESULTS = {1: "rejected-permanent", 2: "rejected-transient"}
 _SOURCES = {
     1: "service-user",
@@ -168,6 +173,11 @@ def timed_out(node: Peer, doing: str, seconds: float) -> NetworkTimeout:
         f"{node} did not answer: waited {format_duration(seconds)} for {doing}; is it overloaded, or does a firewall drop "
         "what is sent? timeouts = { connect, acse, dimse } say how long to wait"
     )
+
+
+def idle(node: Peer, seconds: float) -> Idle:
+    """An association was not used for so long that it was ended."""
+    return Idle(f"{node} was idle for {format_duration(seconds)} and was ended")
 
 
 def no_connection(node: Peer, error: OSError) -> ConnectError:

@@ -19,12 +19,14 @@ from dcmflow.dicom.part10 import build_meta
 from dcmflow.dicom.payload import FilePayload, MemoryPayload, Payload, Region
 from dcmflow.dicom.spilled import Spilled
 from dcmflow.errors import DatasetError, Refused
-from dcmflow.protocol.command import CommandSet
+from dcmflow.protocol.command import CommandSet, Field
 from dcmflow.protocol.negotiation import AcceptedContext
 
 SPILL: Final = 64 * 1024 * 1024
 EARLY: Final = 8 * 1024 * 1024  # where the file is to be kept anyway, there is nothing to gain from waiting
 BLOCK: Final = 4 * 1024 * 1024  # what is written to a file at once
+ODDMENTS: Final = 16 * 1024 * 1024  # the largest data set of a command other than C-STORE
+WRITERS: Final = 8  # threads that write for all receptions of a listener: one slow disk is not to take those of everybody
 
 _ROOM: Final = BLOCK + 256 * 1024  # a block, and the stretch that fills it
 
@@ -40,6 +42,7 @@ class Room:
 
     Attributes:
         used: bytes in memory.
+        writers: lets so many write at once.
     """
 
     def __init__(self, spill: int = SPILL, most: int = SPILL, landing: str | None = None) -> None:
@@ -47,6 +50,7 @@ class Room:
         self.most: int = max(most, spill)
         self.used: int = 0
         self.landing: str | None = landing
+        self.writers: anyio.CapacityLimiter = anyio.CapacityLimiter(WRITERS)
 
 
 @final
@@ -67,6 +71,7 @@ class Reception:
         "_fill",
         "_free",
         "_head",
+        "_most",
         "_offset",
         "_room",
         "_size",
@@ -84,6 +89,7 @@ class Reception:
         self._head = b""
         self._offset = 0
         self._size = 0
+        self._most = 0
         self._charged = 0
         self._error: str | None = None
         self.progress: int = 0
@@ -97,6 +103,7 @@ class Reception:
         self.discard()
         self._size = self.progress = 0
         self._error = None
+        self._most = self._room.spill if command.field == Field.C_STORE_RQ else ODDMENTS
         try:
             self._head = build_meta(
                 command.affected_sop_class or "", command.affected_sop_instance or "", context.transfer_syntax
@@ -105,7 +112,7 @@ class Reception:
             self._head = b""
 
     def add(self, data: memoryview) -> bool:
-        """Take a stretch; True: now is the time for `write_blocks` and `hand_over`."""
+        """Take a stretch; True: now is the time for `write_blocks` and `hand_over`, or it is too much."""
         count = len(data)
         self.progress += count
         self._size += count
@@ -115,7 +122,7 @@ class Reception:
         room = self._room
         room.used += count
         self._charged += count
-        return self._size > room.spill or (room.used > room.most and self._size > BLOCK)
+        return self._size > self._most or (room.used > room.most and self._size > BLOCK)
 
     def _add_to_block(self, data: memoryview) -> bool:
         block, fill = self._block, self._fill
@@ -138,7 +145,7 @@ class Reception:
         with taken:
             async for block in taken:
                 if self._error is None:
-                    await to_thread.run_sync(self._write, block)
+                    await to_thread.run_sync(self._write, block, limiter=self._room.writers)
                 self._uncharge()
                 if isinstance(block.obj, bytearray) and len(block.obj) == _ROOM:
                     self._free.append(block.obj)
@@ -173,6 +180,7 @@ class Reception:
     def in_file(self) -> Payload:
         """The data set is whole and in a file. Raises Refused: there was no room for it on the disk."""
         file, self._file, self._block = self._file, None, None
+        self._free.clear()  # an association that idles is to cost nothing
         if self._error is not None:
             raise Refused(
                 f"cannot keep a data set of {self._size} bytes in {self._room.landing or tempfile.gettempdir()}"

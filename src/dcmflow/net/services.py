@@ -5,8 +5,17 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from dcmflow.errors import DcmflowError, NetworkError, NetworkTimeout, ProtocolError, Refused
+from dcmflow.dicom.part10 import LONGEST_UID
+from dcmflow.errors import (
+    DcmflowError,
+    NetworkError,
+    NetworkTimeout,
+    ProtocolError,
+    Refused,
+    StageError,
+)
 from dcmflow.net.entity import Answer, ApplicationEntity
+from dcmflow.net.reasons import Idle
 from dcmflow.net.reception import Reception
 from dcmflow.net.storage import VERIFICATION
 from dcmflow.protocol.command import CommandSet, Field, response
@@ -18,6 +27,7 @@ if TYPE_CHECKING:
 PATIENCE = 0.5  # seconds that an association may stay without a request once its entity drains
 
 _MISSING = Status(0x0120)
+_INVALID_INSTANCE = Status(0x0117)
 _SOP_CLASS_NOT_SUPPORTED = Status(0x0122)
 _UNRECOGNIZED_OPERATION = Status(0x0211)
 
@@ -33,7 +43,9 @@ async def serve(association: Association, entity: ApplicationEntity) -> None:
         with association.scope:
             while True:
                 draining = entity.draining
-                received = await association.receive(timeout=_idle(entity), reception=reception)
+                received = await association.receive(
+                    timeout=_idle(entity), reception=reception, idle=True
+                )
                 if received is None:
                     return
                 if draining and received.command.field == Field.C_STORE_RQ:
@@ -45,8 +57,9 @@ async def serve(association: Association, entity: ApplicationEntity) -> None:
         association.abort()
     except (NetworkTimeout, NetworkError, ProtocolError) as error:
         if not entity.draining:
-            entity.notice("ended", association.peer, str(error))
+            entity.notice("idle" if isinstance(error, Idle) else "ended", association.peer, str(error))
     finally:
+        reception.discard()
         association.abort()
         entity.leave(association)
 
@@ -71,6 +84,8 @@ async def _answer(association: Association, entity: ApplicationEntity, received:
         raise Leaving
     else:
         answer = response(command, _UNRECOGNIZED_OPERATION)
+    if received.error is not None and field != Field.C_STORE_RQ:
+        answer = response(command, received.error.status, error_comment=str(received.error)[:64])
     await association.respond(received.context.id, answer)
 
 
@@ -80,7 +95,13 @@ async def _store(association: Association, entity: ApplicationEntity, received: 
     wrong = _wrong(entity, received.command)
     if wrong is not None:
         received = received._replace(payload=None, error=wrong)
-    return await entity.store(association, received)
+    try:
+        return await entity.store(association, received)
+    except (Leaving, StageError):
+        raise
+    except Exception as error:  # a defect: one instance is not taken, and the others are
+        entity.notice("failed", association.peer, f"{type(error).__name__}: {error}")
+        return Answer(Status.PROCESSING_FAILURE, f"{type(error).__name__}: {error}")
 
 
 def _wrong(entity: ApplicationEntity, command: CommandSet) -> Refused | None:
@@ -89,6 +110,8 @@ def _wrong(entity: ApplicationEntity, command: CommandSet) -> Refused | None:
         return Refused("no data set", status=_MISSING)
     if not command.affected_sop_class or not command.affected_sop_instance:
         return Refused("no Affected SOP Class or Instance UID", status=_MISSING)
+    if max(len(command.affected_sop_class), len(command.affected_sop_instance)) > LONGEST_UID:
+        return Refused("a UID has at most 64 characters", status=_INVALID_INSTANCE)
     if not entity.supports(command.affected_sop_class) or command.affected_sop_class == VERIFICATION:
         return Refused(f"{command.affected_sop_class} is not stored here", status=_SOP_CLASS_NOT_SUPPORTED)
     return None

@@ -66,13 +66,17 @@ _OTHERS = (
 )
 
 
-@lru_cache(maxsize=4096)
 def is_storage(sop_class: str) -> bool:
     """Whether instances of this SOP Class are taken by a Storage SCP.
 
     >>> is_storage("1.2.840.10008.5.1.4.1.1.2"), is_storage("1.2.3.4.5"), is_storage("1.2.840.10008.5.1.4.1.2.2.1")
     (True, True, False)
     """
+    # callers choose what is remembered, so that is nothing longer than a UID
+    return _found(sop_class) if len(sop_class) <= 64 else _find(sop_class)
+
+
+def _find(sop_class: str) -> bool:
     if not sop_class.startswith(_STANDARD):
         return bool(sop_class)
     if sop_class in _STORED_PRINT:
@@ -81,3 +85,6 @@ def is_storage(sop_class: str) -> bool:
         sop_class == other or sop_class.startswith(other if other.endswith(".") else other + ".")
         for other in _OTHERS
     )
+
+
+_found = lru_cache(maxsize=4096)(_find)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 from time import monotonic
 from typing import Final, final
@@ -19,7 +19,7 @@ class Taken:
 
     def __init__(self) -> None:
         self._recent: dict[Wanted, None] = {}  # the latest is last
-        self._refused: dict[Wanted, float] = {}  # until when
+        self._refused: dict[Wanted, tuple[float, int | None]] = {}  # until when, and with which result
 
     def use(self, wanted: Wanted) -> None:
         """It has just been used."""
@@ -32,17 +32,25 @@ class Taken:
 
     def refuses(self, wanted: Wanted) -> bool:
         """It was not accepted a while ago."""
-        until = self._refused.get(wanted)
-        return until is not None and monotonic() < until
+        until, _ = self._refused.get(wanted, (0.0, None))
+        return monotonic() < until
 
-    def learn(self, proposed: Collection[Wanted], accepted: Collection[Wanted]) -> None:
-        """An association was accepted."""
+    def result(self, wanted: Wanted) -> int | None:
+        """What was answered when it was not accepted (PS3.8 table 9-18); None: nothing."""
+        return self._refused.get(wanted, (0.0, None))[1]
+
+    def learn(
+        self, proposed: Collection[Wanted], accepted: Collection[Wanted], refused: Mapping[Wanted, int]
+    ) -> None:
+        """An association was accepted, with answers to what was proposed."""
         now = monotonic()
-        for known in [known for known, until in self._refused.items() if until <= now or known in accepted]:
+        for known in [
+            known for known, (until, _) in self._refused.items() if until <= now or known in accepted
+        ]:
             del self._refused[known]
         for wanted in proposed:
             if wanted not in accepted:
-                self._refused[wanted] = now + REFUSED
+                self._refused[wanted] = (now + REFUSED, refused.get(wanted))
                 self._recent.pop(wanted, None)
         for old in list(islice(self._recent, max(0, len(self._recent) - REMEMBERED))):
             del self._recent[old]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from struct import pack
 from typing import Final, final
@@ -25,7 +25,7 @@ from dcmflow.protocol.fragment import Buffer
 _QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
 _MOST: Final = 512  # buffers for one sendmsg; Linux takes 1024
 _PATIENCE: Final = 32  # reads or writes that need no waiting before others get a turn
-_TLS_RECORD: Final = 256 * 1024  # what is joined for one call of the TLS layer
+_TLS_PIECE: Final = 256 * 1024  # what is joined for one call of the TLS layer
 
 
 @final
@@ -35,12 +35,14 @@ class Transport:
     Attributes:
         deadline: on the clock `anyio.current_time()`: when the current wait has taken too long; infinity: never.
         expired: it was ended because of that.
+        unfinished: something is half written: what is written next would be taken for the rest of it.
         address: the peer's host and port.
     """
 
     __slots__ = (
         "_closed",
         "_fd",
+        "_owes",
         "_patience",
         "_socket",
         "_stuck",
@@ -48,6 +50,7 @@ class Transport:
         "address",
         "deadline",
         "expired",
+        "unfinished",
     )
 
     def __init__(self, connected: socket.socket) -> None:
@@ -56,6 +59,8 @@ class Transport:
         self._closed = False
         self._stuck = False  # waits for room to write
         self._patience: float | None = None
+        self._owes = False  # something was received and not answered yet
+        self.unfinished: bool = False
         self._turns = 0
         self.deadline: float = math.inf
         self.expired: bool = False
@@ -104,6 +109,7 @@ class Transport:
             try:
                 count = receive(buffer)
             except (BlockingIOError, ssl.SSLWantReadError):
+                self._acknowledge()
                 await self._readable()
             except ssl.SSLWantWriteError:
                 await self._writable()
@@ -112,13 +118,19 @@ class Transport:
             except InterruptedError:
                 continue
             else:
-                if _QUICKACK is not None and count:
-                    try:
-                        self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
-                    except OSError:  # closed meanwhile: the next read says so
-                        return count
+                self._owes = True
                 return count
         return 0
+
+    def _acknowledge(self) -> None:
+        """Acknowledge what was received: a peer that leaves Nagle on waits for that with the rest of its message.
+
+        Not when there was an answer, which carries the acknowledgement. The system falls back to delaying them by itself.
+        """
+        if _QUICKACK is not None and self._owes:
+            self._owes = False
+            with suppress(OSError):  # closed meanwhile: the next read says so
+                self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
 
     async def write(self, buffers: Sequence[Buffer], patience: float | None = None) -> None:
         """Write all of the buffers, together where the system can.
@@ -130,27 +142,32 @@ class Transport:
             OSError: the connection is lost.
         """
         self._patience = patience
+        self.unfinished = True
         if isinstance(self._socket, ssl.SSLSocket):
             await self._write_tls(self._socket, buffers)
-            return
+        else:
+            await self._write_plain(buffers)
+        self.unfinished = False
+        self._owes = False
+
+    async def _write_plain(self, buffers: Sequence[Buffer]) -> None:
         send = self._socket.sendmsg
-        rest: list[Buffer] = list(buffers)
-        while rest:
+        done, begun = 0, 0  # buffers that are written, and bytes of the next one
+        while done < len(buffers):
+            some = buffers[done : done + _MOST]
+            if begun:
+                some = [memoryview(some[0])[begun:], *some[1:]]
             try:
-                written = send(rest if len(rest) <= _MOST else rest[:_MOST])
+                begun += send(some)
             except BlockingIOError:
                 await self._writable()
                 continue
             except InterruptedError:
                 continue
-            done = 0
-            while done < len(rest) and written >= len(rest[done]):
-                written -= len(rest[done])
+            while done < len(buffers) and begun >= len(buffers[done]):
+                begun -= len(buffers[done])
                 done += 1
-            del rest[:done]
-            if written:
-                rest[0] = memoryview(rest[0])[written:]
-            if rest:
+            if done < len(buffers):
                 self._turns += 1
                 if self._turns > _PATIENCE:
                     self._turns = 0
@@ -179,14 +196,24 @@ class Transport:
         self._stuck = True
         if self._patience is not None:
             self.deadline = anyio.current_time() + self._patience
-        with suppress(anyio.ClosedResourceError):
-            await anyio.wait_writable(self._fd)
-        self._stuck = False
+        try:
+            with suppress(anyio.ClosedResourceError):
+                await anyio.wait_writable(self._fd)
+        finally:
+            self._stuck = False
+        if self._patience is not None:
+            self.deadline = math.inf
         if self._closed:
             raise ConnectionAbortedError("the connection was closed from this side")
 
     def write_now(self, buffers: Sequence[Buffer]) -> None:
-        """Write as much as goes without waiting: the farewell of a connection that is given up."""
+        """Write as much as goes without waiting: the farewell of a connection that is given up.
+
+        In the middle of something half written it would be taken for the rest of that: then the connection is reset instead.
+        """
+        if self.unfinished:
+            self.reset()
+            return
         with suppress(OSError, ValueError):
             self._socket.send(b"".join(buffers))
 
@@ -233,17 +260,17 @@ def _address(connected: socket.socket) -> tuple[str, int]:
     return host, port
 
 
-def _joined(buffers: Sequence[Buffer]) -> list[Buffer]:
-    """Small buffers joined and large ones cut, since TLS takes one at a time."""
-    result: list[Buffer] = []
+def _joined(buffers: Sequence[Buffer]) -> Iterator[Buffer]:
+    """The bytes in pieces for TLS, which takes one at a time: small buffers joined, large ones cut."""
     group: list[Buffer] = []
     size = 0
     for buffer in buffers:
-        if size + len(buffer) > _TLS_RECORD and group:
-            result.append(b"".join(group))
-            group, size = [], 0
-        group.append(buffer)
-        size += len(buffer)
+        for start in range(0, len(buffer), _TLS_PIECE):
+            part = memoryview(buffer)[start : start + _TLS_PIECE]
+            if size + len(part) > _TLS_PIECE:
+                yield b"".join(group)
+                group, size = [], 0
+            group.append(part)
+            size += len(part)
     if group:
-        result.append(group[0] if len(group) == 1 else b"".join(group))
-    return result
+        yield b"".join(group)

@@ -11,6 +11,7 @@ RemoteProtocolError once. Then `to_write` has the A-ABORT that the standard asks
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from mmap import mmap
 from struct import Struct
 from typing import Final, Literal, NoReturn, final
@@ -21,7 +22,7 @@ from dcmflow.protocol.command import CommandSet, encode_command
 from dcmflow.protocol.decode import decode
 from dcmflow.protocol.encode import encode
 from dcmflow.protocol.events import Closed, Command, Data, Event, Message
-from dcmflow.protocol.fragment import Buffer, fragments
+from dcmflow.protocol.fragment import Buffer, Portions, fragments, portions
 from dcmflow.protocol.incoming import Incoming
 from dcmflow.protocol.items import ContextResult
 from dcmflow.protocol.negotiation import agreed
@@ -160,20 +161,16 @@ class Connection:
 
     @property
     def over(self) -> bool:
-        """The association has ended and the transport connection is to be closed from this side (Sta1)."""
-        begun = self.role == "acceptor" or self._request is not None or self._eof
-        return begun and self.state is State.STA1
+        """The association has ended, and the connection is to be closed (Sta1)."""
+        return self.state is State.STA1 and (
+            self.role == "acceptor" or self._request is not None or self._eof
+        )
 
     @property
     def receiving(self) -> bool:
         """In the middle of a PDU or a message: the peer owes the rest."""
-        return bool(
-            self._left
-            or self._pdu_left
-            or self._pdv_left >= 0
-            or self._incoming.begun
-            or self._end > self._start
-        )
+        unread = self._left or self._pdu_left or self._pdv_left >= 0 or self._end > self._start
+        return bool(unread or self._incoming.begun)
 
     # -- what came
 
@@ -389,6 +386,11 @@ class Connection:
             self._forget()
         self.state = state
         return [encoded]
+
+    def send_in_portions(self, context_id: int, command: CommandSet, data: Sequence[Buffer]) -> Portions:
+        """As `send` of a message, in portions that are made when they are asked for."""
+        self.send(Message(context_id, command, []))  # may it be said at all?
+        return portions(context_id, encode_command(command), data, self.peer_maximum_length)
 
     def closed(self) -> None:
         """The transport connection was closed from this side, or is lost."""

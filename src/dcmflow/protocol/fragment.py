@@ -1,25 +1,29 @@
 """DIMSE messages cut into P-DATA-TF PDUs (PS3.8 9.3.5, Annex E) without copying the data set.
 
 Each PDU made here carries one PDV. What comes out is a list of buffers to be written together: the command and the head of the
-first data PDU are one small buffer, the rest are heads and slices of what was given.
+first data PDU are one small buffer, the rest are heads and slices of what was given. A receiver that takes very little in one PDU
+gets the message in `portions`: the buffers of all of it at once would take many times its own memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from struct import Struct
 from typing import Final
 
 Buffer = bytes | bytearray | memoryview
+Portions = Iterator[list[Buffer]]
 
 COMMAND: Final = 1  # message control header (PS3.8 E.2)
 LAST: Final = 2
 LARGEST: Final = 256 * 1024  # what is sent in one PDU where the peer sets no limit
 SMALLEST: Final = 8  # a PDU with fewer bytes could not carry anything
+LITTLE: Final = 1024  # who takes less in one PDU gets a message in portions
 OVERHEAD: Final = 6  # PDV item length, context id and message control header count as part of the PDU
 
 _HEAD: Final = Struct(">BxIIBB")
 HEAD_SIZE: Final = _HEAD.size
+_PORTION: Final = 512  # PDUs
 
 
 def room(maximum_length: int) -> int:
@@ -76,3 +80,32 @@ def _cut(first: bytes, context_id: int, data: Sequence[Buffer], left: int, most:
             missing -= count
             left -= count
     return result
+
+
+def portions(context_id: int, command: bytes, data: Sequence[Buffer], maximum_length: int) -> Portions:
+    """The buffers of a whole message as `fragments` makes them, of a few hundred PDUs at a time, made when they are asked for."""
+    (head,) = fragments(context_id, command, None, maximum_length)
+    left, most = sum(map(len, data)), room(maximum_length)
+    for part in _parts(data, most * _PORTION):
+        if left > most:
+            yield _cut(bytes(head), context_id, part, left, most)
+        else:
+            yield [bytes(head) + _HEAD.pack(4, left + 6, left + 2, context_id, LAST), *part]
+        left -= sum(map(len, part))
+        head = b""
+
+
+def _parts(data: Sequence[Buffer], size: int) -> Portions:
+    """The data, `size` bytes at a time; one part that is empty where there are none."""
+    part: list[Buffer] = []
+    missing = size
+    for buffer in data:
+        view = memoryview(buffer)
+        while view:
+            if not missing:
+                yield part
+                part, missing = [], size
+            part.append(view[:missing])
+            view = view[missing:]
+            missing -= len(part[-1])
+    yield part

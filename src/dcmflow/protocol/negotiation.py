@@ -147,6 +147,17 @@ def agreed(request: AssociateRequest, accept: AssociateAccept) -> dict[int, Acce
     }
 
 
+def refused(request: AssociateRequest, accept: AssociateAccept) -> dict[tuple[str, str], int]:
+    """What was not accepted, by SOP Class and transfer syntax, with the result (PS3.8 table 9-18)."""
+    results = {answered.id: answered.result for answered in accept.contexts if answered.result}
+    return {
+        (context.abstract_syntax, syntax): results[context.id]
+        for context in request.contexts
+        if context.id in results
+        for syntax in context.transfer_syntaxes
+    }
+
+
 def breaches(request: AssociateRequest, accept: AssociateAccept) -> list[str]:
     """What an acceptance holds that it must not (PS3.8 7.1.1.14, 9.3.3.2), one text each, to follow "the acceptor"."""
     return [verdict for verdict in _verdicts(request, accept) if isinstance(verdict, str)]

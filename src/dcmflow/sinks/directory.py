@@ -22,6 +22,7 @@ from dcmflow.flow.paths import settle_path
 from dcmflow.flow.stage import Sink
 from dcmflow.sinks import writing
 from dcmflow.sinks.commit import Committer, perform
+from dcmflow.sinks.draft import knows_nameless
 from dcmflow.sinks.placing import Exists, Placement
 
 DEFAULT_LAYOUT: Final = "{PatientID}/{StudyInstanceUID}/{SeriesInstanceUID}/{SOPInstanceUID}.dcm"
@@ -80,14 +81,14 @@ class Directory(_Grouping, frozen=True):
     @asynccontextmanager
     async def open(self, context: Context) -> AsyncIterator[_Actor]:
         root = str(context.path(self.path))
-        await to_thread.run_sync(prepare_root, root)
+        nameless = await to_thread.run_sync(prepare_root, root)
         committer = Committer(group=max(4, self.workers // 2))
         async with committer.running(min(2, self.workers)):
-            yield _Actor(self, context, root, committer)
+            yield _Actor(self, context, root, committer, nameless)
 
 
-def prepare_root(root: str) -> None:
-    """See that the folder can be written to, or made, and remove what dead processes left in it.
+def prepare_root(root: str) -> bool:
+    """See that the folder can be written to, or made, and remove what dead processes left in it; returns `knows_nameless`.
 
     It is made when the first file comes, so that a run that ends before that has made nothing. Raises ConfigError.
     """
@@ -102,18 +103,23 @@ def prepare_root(root: str) -> None:
         writing.remove(
             writing.write_temporary(there, [b"dcmflow looks whether it can write here"], fsync=False)
         )
+        return knows_nameless(there)
     except OSError as error:
         raise ConfigError(str(writing.refusal(error, root)), key="path") from error
 
 
 class _Actor:
-    def __init__(self, stage: Directory, context: Context, root: str, committer: Committer) -> None:
+    def __init__(
+        self, stage: Directory, context: Context, root: str, committer: Committer, nameless: bool
+    ) -> None:
         self._stage = stage
         self._context = context
         self._root = root
         self._committer = committer
+        self._nameless = nameless
         self._path = Layout(stage.layout).path
         self._busy: dict[str, anyio.Event] = {}
+        self._hopeful = True
         self._swept: OrderedDict[str, None] = OrderedDict({root: None})
 
     async def write(self, instance: Instance) -> bool | None:
@@ -126,13 +132,22 @@ class _Actor:
             folder = os.path.dirname(target)
             if _first(self._swept, folder) and os.path.isdir(folder):  # noqa: ASYNC240 - once per folder
                 await to_thread.run_sync(writing.sweep, folder)
-            placement = Placement(instance, target, exists=stage.exists, fsync=stage.fsync, link=stage.link)
+            placement = Placement(
+                instance,
+                target,
+                exists=stage.exists,
+                fsync=stage.fsync,
+                link=stage.link,
+                nameless=self._nameless,
+                hopeful=self._hopeful and instance.payload.size <= INLINE,
+            )
             if stage.fsync or instance.payload.size > INLINE:
                 await self._committer.commit(placement)
             else:
                 perform([placement])
         finally:
             self._busy.pop(target).set()
+        self._hopeful = not placement.taken
         if placement.error is not None:
             raise placement.error
         if placement.warning and placement.passed_over:

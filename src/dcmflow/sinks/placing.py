@@ -19,8 +19,9 @@ from typing import Final, Literal
 
 from dcmflow.dicom import part10
 from dcmflow.dicom.instance import Instance
-from dcmflow.errors import DatasetError, DcmflowError, Refused
+from dcmflow.errors import DatasetError, Refused
 from dcmflow.sinks import writing
+from dcmflow.sinks.draft import Draft, write_draft
 from dcmflow.status import Status
 
 Exists = Literal["skip", "replace", "keep-both", "refuse"]
@@ -37,28 +38,46 @@ _NO_HARD_LINK: Final = frozenset(
 class Placement:
     """One instance on its way to a path. `write` and `place` run in a thread; neither raises, see `error`.
 
+    Args:
+        nameless: the file system knows files without a name.
+        hopeful: the path is likely to be free, so it is looked at only if it turns out not to be.
+
     Attributes:
+        taken: something was at the path.
         folders: whose names are to be made durable.
         error: why the instance is not there.  warning: what an operator should know although that is no error.
         passed_over: another version of it was there and stays.
     """
 
     __slots__ = (
+        "_draft",
         "_exists",
         "_first",
         "_fsync",
+        "_hopeful",
         "_link",
+        "_nameless",
         "_overwrite",
-        "_temporary",
         "error",
         "folders",
         "instance",
         "passed_over",
+        "taken",
         "target",
         "warning",
     )
 
-    def __init__(self, instance: Instance, target: str, *, exists: Exists, fsync: bool, link: bool) -> None:
+    def __init__(
+        self,
+        instance: Instance,
+        target: str,
+        *,
+        exists: Exists,
+        fsync: bool,
+        link: bool,
+        nameless: bool = False,
+        hopeful: bool = False,
+    ) -> None:
         self.instance: Instance = instance
         self._first = target
         self.target: str = target
@@ -69,21 +88,27 @@ class Placement:
         self._exists = exists
         self._fsync = fsync
         self._link = link
+        self._nameless = nameless
+        self._hopeful = hopeful
+        self.taken: bool = False
         self._overwrite = False
-        self._temporary: str | None = None
+        self._draft: Draft | None = None
 
     def write(self) -> None:
         """Decide, and unless it is there already write it to a temporary file."""
         try:
-            if self._choose():
+            if self._hopeful or self._choose():
                 folder = os.path.dirname(self.target)
-                self._temporary = self._adopted(folder) or (self._linked(folder) if self._link else None)
-                if self._temporary is None:
-                    buffers = self.instance.part10_segments()
-                    self._temporary = writing.write_temporary(
-                        folder, buffers, fsync=self._fsync, made=self.folders
+                self._draft = self._adopted(folder) or (self._linked(folder) if self._link else None)
+                if self._draft is None:
+                    self._draft = write_draft(
+                        folder,
+                        self.instance.part10_segments(),
+                        fsync=self._fsync,
+                        nameless=self._nameless,
+                        made=self.folders,
                     )
-        except (DcmflowError, OSError) as error:
+        except Exception as error:  # whatever it is, it is raised where the instance is written
             self._fail(error)
 
     def place(self) -> None:
@@ -91,28 +116,28 @@ class Placement:
         if self.error is not None:
             return
         try:
-            while self._temporary is not None:
+            while self._draft is not None:
                 try:
                     if self._overwrite:
-                        os.replace(self._temporary, self.target)
+                        self._draft.replace(self.target)
                     else:
-                        writing.put(self._temporary, self.target)
-                    self._temporary = None
-                except FileExistsError:  # another process was quicker
+                        self._draft.put(self.target)
+                    self._draft = None
+                except FileExistsError:  # nobody had looked, or another process was quicker
                     if not self._choose():
                         self.discard()
             if self._fsync:
                 self.folders.add(os.path.dirname(self.target))
-        except (DcmflowError, OSError) as error:
+        except Exception as error:  # whatever it is, it is raised where the instance is written
             self._fail(error)
 
     def discard(self) -> None:
         """Leave nothing behind."""
-        if self._temporary is not None:
-            writing.remove(self._temporary)
-            self._temporary = None
+        if self._draft is not None:
+            self._draft.discard()
+            self._draft = None
 
-    def _fail(self, error: DcmflowError | OSError) -> None:
+    def _fail(self, error: Exception) -> None:
         self.discard()
         self.error = writing.refusal(error, self.target) if isinstance(error, OSError) else error
 
@@ -121,6 +146,7 @@ class Placement:
         number = 1
         while True:
             verdict = look(self.target, self.instance)
+            self.taken = self.taken or verdict != "free"
             if verdict == "same":
                 # the very file it came from is no second copy: whoever deletes that would delete the only one
                 self.passed_over = _one_file(self.instance.origin.path, self.target)
@@ -160,7 +186,7 @@ class Placement:
             hint = "exists = 'skip', 'replace' or 'keep-both' would let it pass"
         raise Refused(f"{self.target} {what}; {hint}", status=_DUPLICATE, instance_uid=uid)
 
-    def _adopted(self, folder: str) -> str | None:
+    def _adopted(self, folder: str) -> Draft | None:
         """A name for the nameless file that the instance arrived in; None where it is in no such file, or on another disk."""
         spilled = self.instance.payload.spilled
         if spilled is None:
@@ -172,12 +198,12 @@ class Placement:
         temporary = os.path.join(folder, writing.temporary_name())
         if not spilled.adopt(temporary):
             return None
-        self._temporary = temporary  # is to be removed when the next line fails
+        self._draft = Draft(temporary)  # is to be removed when the next line fails
         if self._fsync:
             writing.fsync_file(temporary)
-        return temporary
+        return self._draft
 
-    def _linked(self, folder: str) -> str | None:
+    def _linked(self, folder: str) -> Draft | None:
         """A hard link to the file that the instance comes from; None where that does not hold what is to be stored."""
         source = self.instance.origin.path
         if source is None or not writing.begins_as_part10(source) or look(source, self.instance) != "same":
@@ -192,7 +218,7 @@ class Placement:
             if error.errno not in _NO_HARD_LINK:
                 raise
             return None
-        return temporary
+        return Draft(temporary)
 
 
 def _is_beginning(path: str, size: int, instance: Instance) -> bool:
