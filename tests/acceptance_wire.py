@@ -69,7 +69,7 @@ class Service:
 
 @contextmanager
 def serving(run: Command, *arguments: object, ports: Iterable[int] = (), **how: Any) -> Iterator[Service]:
-    """`dcmflow ARGUMENTS` from when its ports are open; killed when the block ends, if it has not ended by then."""
+    """`dcmflow ARGUMENTS` from when its ports, if it has any, are open; killed when the block ends, if it has not ended by then."""
     number = next(_numbers)
     out, err = run.home / f"{number}.out", run.home / f"{number}.err"
     with out.open("wb") as stdout, err.open("wb") as stderr:
@@ -77,9 +77,10 @@ def serving(run: Command, *arguments: object, ports: Iterable[int] = (), **how: 
     service = Service(process, out, err)
     wanted = set(ports)
     try:
-        wait_for(lambda: wanted <= listening() or process.poll() is not None, f"nobody listens at {wanted}")
-        if ports:
+        if wanted:  # asked once: the kernel's table of ports is slow to read
+            wait_for(lambda: "pipeline-started" in service.said or process.poll() is not None, "no start")
             assert process.poll() is None, service.said
+            assert wanted <= listening(), service.said
         yield service
     finally:
         process.kill()

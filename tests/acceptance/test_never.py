@@ -83,7 +83,7 @@ def test_killed_at_any_moment_there_is_no_half_file_and_the_next_run_heals(
 
 
 def test_temporary_files_of_a_run_that_died_are_cleared_away(run: Command, tmp_path: Path) -> None:
-    """Killed in the middle of large files nothing half-written shows; a dot file that a dead process left is gone after the next run."""
+    """Killed in the middle of large files nothing half-written shows; what a dead process left is gone after the next run."""
     file = pipeline_file(
         tmp_path / "p.toml",
         sources={"made": {"type": "synthetic", "instances": 6, "size": "48 MiB", "modality": "MR"}},

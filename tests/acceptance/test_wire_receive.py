@@ -39,11 +39,10 @@ from acceptance_wire import (
     here,
     loop,
     scripted,
-    secure,
     serving,
     wait_for,
 )
-from corpus import PRIVATE_SOP_CLASS, Corpus
+from corpus import Corpus
 from dcmflow.testing import Answer, instance
 from peers.base import HOST, Address, free_port
 from peers.dcmjs import Dcmjs
@@ -534,9 +533,6 @@ def test_after_a_while_without_callers_it_ends_by_itself(
     assert len(visible(tmp_path / "in")) == 4
 
 
-SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 0)]
-
-
 @pytest.mark.parametrize(
     ("number", "code", "backend"),
     [(signal.SIGINT, 130, "asyncio"), (signal.SIGINT, 130, "trio"), (signal.SIGTERM, 0, "trio")],
@@ -574,9 +570,8 @@ def test_a_signal_finishes_what_came_and_takes_nothing_new(
     assert (figures["accepted"], figures["refused"], figures["unsettled"]) == (1, 0, 0)
 
 
-@pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_what_does_not_settle_in_its_grace_is_refused_and_not_stored(
-    run: Command, at: Address, portal: BlockingPortal, number: signal.Signals, code: int, tmp_path: Path
+    run: Command, at: Address, portal: BlockingPortal, tmp_path: Path
 ) -> None:
     made = instance(Modality="CT")
     file, held = behind_a_gate(tmp_path, at), gate(tmp_path)
@@ -585,11 +580,9 @@ def test_what_does_not_settle_in_its_grace_is_refused_and_not_stored(
         sender("associate", instances=[made])
         answer = sender.begin("store", made)
         wait_for(lambda: held.reached)
-        service.interrupt(number)
+        service.interrupt(signal.SIGTERM)
         assert answer.result(15).what in ("A-ABORT", "close", "reset") or answer.result().status != 0
-        done = service.ended()
-    assert done.code in (code, 1), done
-    assert code == 130 or done.code == 1
+        service.ended().must(1)
     assert visible(tmp_path / "out") == []
     said = report(tmp_path / "r.json")
     assert said["pipeline"]["refused"] == 1
@@ -598,14 +591,11 @@ def test_what_does_not_settle_in_its_grace_is_refused_and_not_stored(
 
 
 @pytest.mark.interop
-@pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_whoever_was_told_success_before_the_end_has_it_stored(
     run: Command,
     dcmtk_peer: Dcmtk,
     portal: BlockingPortal,
     at: Address,
-    number: signal.Signals,
-    code: int,
     tmp_path: Path,
 ) -> None:
     files = small_series(tmp_path / "files", 800).paths
@@ -613,12 +603,10 @@ def test_whoever_was_told_success_before_the_end_has_it_stored(
         send = partial(dcmtk_peer.storescu, at, *files)
         sending = portal.start_task_soon(anyio.to_thread.run_sync, send)
         wait_for(lambda: len(visible(tmp_path / "in")) >= 5)
-        service.interrupt(number)
-        done = service.ended()
+        service.interrupt()
+        service.ended().must(130)
         told = sending.result(30)
     assert told.returncode != 0, "it was cut off"
-    assert done.code in {code, code or 1}, done
-    assert "Traceback" not in done.err
     # one after the other, in this order; it stops at the first that fails
     successes = (told.stdout + told.stderr).count("Received Store Response (Success)")
     stored = {uid_of(path): path for path in visible(tmp_path / "in")}
@@ -698,28 +686,3 @@ def test_what_a_destination_answers_is_what_the_sender_is_told(
         service.stop().must(1)
     assert [answer.status for answer in answers] == [0x0124, 0, 0]
     assert "not from you" in answers[0].command.error_comment
-
-
-def test_private_kinds_are_offered_a_context(
-    run: Command, at: Address, portal: BlockingPortal, tmp_path: Path
-) -> None:
-    made = instance(PRIVATE_SOP_CLASS, "2.25.302938450617182239401858276145890312711")
-    with serving(run, "forward", tmp_path / "in", "--listen", at, ports=[at.port]) as service:
-        with calling(portal, at) as sender:
-            sender("associate", instances=[made])
-            assert sender("store", made).status == 0
-            sender("release")
-        service.stop().must(0)
-    assert len(visible(tmp_path / "in")) == 1
-
-
-def test_the_address_of_a_tls_listener_is_written_with_dicoms(
-    run: Command, at: Address, certificates: Certificates, base_set: Corpus, tmp_path: Path
-) -> None:
-    ours = ["--tls-cert", certificates.server.cert, "--tls-key", certificates.server.key]
-    with serving(run, "forward", tmp_path / "in", "--listen", secure(at), *ours, ports=[at.port]) as service:
-        trusting = ["--tls-ca", certificates.client.ca]
-        run("send", secure(at), *some(base_set), *trusting, "--quiet").must(0)
-        run("send", at, *some(base_set), "--quiet", "--retries", 0).must(3)
-        service.stop().must(0)
-    assert digests(visible(tmp_path / "in")) == digests(some(base_set))

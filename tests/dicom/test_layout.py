@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import doctest
+import gc
 import pickle
 import re
+import tracemalloc
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -376,6 +378,21 @@ def attempt(template: str) -> Layout | ConfigError:
         return Layout(template)
     except ConfigError as problem:
         return problem
+
+
+@pytest.mark.parametrize("template", ["{PatientComments}", "{PatientID}_{PatientComments}"])
+def test_long_values_are_not_kept(template: str) -> None:
+    layout = Layout(template)
+    layout.path(made(PatientID="1", PatientComments="x"))
+    tracemalloc.start()
+    try:
+        paths = {layout.path(made(PatientID="1", PatientComments="x" * 10_000 + str(n))) for n in range(100)}
+        assert len(paths) == 100
+        del paths
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] < 500_000
+    finally:
+        tracemalloc.stop()
 
 
 # The object

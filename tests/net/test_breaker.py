@@ -27,6 +27,9 @@ def test_it_holds_for_a_moment(wait: Callable[[float], None]) -> None:
     assert not breaker.holds
     breaker.failed(ConnectError("no answer"))
     assert breaker.holds
+    assert breaker.remaining == HOLD
+    wait(HOLD / 4)
+    assert breaker.remaining == 0.75 * HOLD
     wait(HOLD)
     assert not breaker.holds
     breaker.failed(ConnectError("no answer"))
@@ -65,6 +68,19 @@ def test_not_after_few_attempts_however_long_they_take(wait: Callable[[float], N
         assert not breaker.down
     breaker.failed(ConnectError("no answer"))
     assert breaker.down
+
+
+def test_whether_the_next_attempt_is_worth_waiting_for(wait: Callable[[float], None]) -> None:
+    breaker = Breaker(0)
+    hopeless = []
+    for error in (ConnectError("no answer"),) * ATTEMPTS:
+        breaker.failed(error)
+        hopeless.append(breaker.hopeless)
+    assert hopeless == [False] * (ATTEMPTS - 1) + [True]
+    for error in (AssociationRejected("unknown AE", result=1, source=1, reason=7), ValueError("whatever")):
+        breaker = Breaker(5)
+        breaker.failed(error)  # type: ignore[arg-type]
+        assert breaker.hopeless
 
 
 def test_what_is_permanent_by_nature_stays_so(wait: Callable[[float], None]) -> None:

@@ -7,31 +7,31 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcmflow.net.choosing import TURNS, Choice, Place, Waiter, choose
+from dcmflow.net.choosing import TURNS, Candidate, Choice, Demand, choose
 from dcmflow.net.contexts import MOST, Wanted
 
 A, B, C = (("1.2.840.10008.5.1.4.1.1." + number, "1.2.840.10008.1.2") for number in "247")
 
-Outcome = Choice[Place, Waiter]
+Outcome = Choice[Candidate, Demand]
 
 
-def idle(*contexts: Wanted) -> Place:
-    return Place(set(contexts))
+def idle(*contexts: Wanted) -> Candidate:
+    return Candidate(set(contexts))
 
 
-def busy(*contexts: Wanted) -> Place:
-    return Place(set(contexts), busy=True)
+def busy(*contexts: Wanted) -> Candidate:
+    return Candidate(set(contexts), busy=True)
 
 
-def waiting(*wanted: Wanted | None, since: int = 0) -> list[Waiter]:
-    return [Waiter(each, since) for each in wanted]
+def waiting(*wanted: Wanted | None, since: int = 0) -> list[Demand]:
+    return [Demand(each, since) for each in wanted]
 
 
 def proposed(choice: Outcome) -> list[set[Wanted]]:
     return [set(opening.contexts) for opening in choice.opened]
 
 
-def replaced(choice: Outcome) -> list[Place | None]:
+def replaced(choice: Outcome) -> list[Candidate | None]:
     return [opening.instead_of for opening in choice.opened]
 
 
@@ -40,8 +40,8 @@ def test_nobody_waits() -> None:
 
 
 def test_an_idle_one_that_has_the_context() -> None:
-    places, waiters = [busy(A), idle(B), idle(A)], waiting(A)
-    assert choose(places, [], 9, waiters) == ([(waiters[0], places[2])], [])
+    candidates, demands = [busy(A), idle(B), idle(A)], waiting(A)
+    assert choose(candidates, [], 9, demands) == ([(demands[0], candidates[2])], [])
 
 
 def test_a_busy_one_is_nobodys() -> None:
@@ -60,9 +60,9 @@ def test_the_first_one_alone() -> None:
 
 
 def test_then_as_many_as_wait() -> None:
-    places, waiters = [idle(A)], waiting(A, A, A)
-    choice = choose(places, [], 4, waiters)
-    assert choice.given == [(waiters[0], places[0])]
+    candidates, demands = [idle(A)], waiting(A, A, A)
+    choice = choose(candidates, [], 4, demands)
+    assert choice.given == [(demands[0], candidates[0])]
     assert len(choice.opened) == 2
     assert len(choose([busy(A)], [], 2, waiting(A, A, A)).opened) == 1
 
@@ -75,74 +75,83 @@ def test_what_is_on_its_way_is_waited_for_once() -> None:
 
 
 def test_at_the_limit_an_idle_one_is_opened_again_with_what_it_had() -> None:
-    places = [busy(A), idle(B)]
-    choice = choose(places, [], 2, waiting(C))
+    candidates = [busy(A), idle(B)]
+    choice = choose(candidates, [], 2, waiting(C))
     assert proposed(choice) == [{B, C}]
-    assert replaced(choice) == [places[1]]
+    assert replaced(choice) == [candidates[1]]
 
 
 def test_it_is_not_if_a_later_one_has_use_for_it() -> None:
-    places, waiters = [idle(A)], waiting(B, A)
-    assert choose(places, [], 1, waiters) == ([(waiters[1], places[0])], [])
+    candidates, demands = [idle(A)], waiting(B, A)
+    assert choose(candidates, [], 1, demands) == ([(demands[1], candidates[0])], [])
 
 
 def test_unless_somebody_has_waited_long() -> None:
-    places, waiters = [idle(A)], [*waiting(B), *waiting(A, since=TURNS)]
-    assert choose(places, [], 1, waiters, turn=TURNS).given == [(waiters[1], places[0])]
-    choice = choose(places, [], 1, waiters, turn=TURNS + 1)
-    assert (choice.given, proposed(choice), replaced(choice)) == ([], [{A, B}], places)
+    candidates, demands = [idle(A)], [*waiting(B), *waiting(A, since=TURNS)]
+    assert choose(candidates, [], 1, demands, turn=TURNS).given == [(demands[1], candidates[0])]
+    choice = choose(candidates, [], 1, demands, turn=TURNS + 1)
+    assert (choice.given, proposed(choice), replaced(choice)) == ([], [{A, B}], candidates)
 
 
 def test_who_has_waited_long_and_whose_association_is_on_its_way_goes_on_waiting() -> None:
-    places, waiters = [idle(A)], [*waiting(B), *waiting(A, since=TURNS)]
-    assert choose(places, [(B,)], 2, waiters, turn=TURNS + 1).given == [(waiters[1], places[0])]
+    candidates, demands = [idle(A)], [*waiting(B), *waiting(A, since=TURNS)]
+    assert choose(candidates, [(B,)], 2, demands, turn=TURNS + 1).given == [(demands[1], candidates[0])]
 
 
 def test_what_was_used_lately_as_room_is_left() -> None:
     many = [(f"1.2.3.{number}", "1.2.840.10008.1.2") for number in range(300)]
-    [opening] = choose([], [], 1, waiting(A, B), recent=[C, A, *many]).opened
+    [opening] = choose([], [], 1, waiting(A, B), likely=lambda: [C, A, *many]).opened
     assert opening.contexts[:3] == (A, B, C)
     assert len(opening.contexts) == MOST
-    [opening] = choose([], [], 1, waiting(*many), recent=[C]).opened
+    [opening] = choose([], [], 1, waiting(*many), likely=lambda: [C]).opened
     assert opening.contexts == tuple(many[:MOST])
 
 
+def test_what_else_may_come_goes_before_what_it_had() -> None:
+    [opening] = choose([idle(C)], [], 1, waiting(A), likely=lambda: [B]).opened
+    assert opening.contexts == (A, B, C)
+
+
 def test_who_wants_one_of_his_own_gets_room() -> None:
-    places, waiters = [idle(A)], waiting(None)
-    [opening] = choose(places, [], 2, waiters, recent=[A]).opened
-    assert opening == (waiters[0], (), None)
-    [opening] = choose(places, [], 1, waiters).opened
-    assert opening == (waiters[0], (), places[0])
-    assert choose([busy(A)], [], 1, waiters) == ([], [])
+    candidates, demands = [idle(A)], waiting(None)
+    [opening] = choose(candidates, [], 2, demands, likely=lambda: [A]).opened
+    assert opening == (demands[0], (), None)
+    [opening] = choose(candidates, [], 1, demands).opened
+    assert opening == (demands[0], (), candidates[0])
+    assert choose([busy(A)], [], 1, demands) == ([], [])
 
 
 PAIRS = st.sampled_from([A, B, C])
 
 
 @given(
-    st.lists(st.builds(Place, st.frozensets(PAIRS), busy=st.booleans()), max_size=5),
+    st.lists(st.builds(Candidate, st.frozensets(PAIRS), busy=st.booleans()), max_size=5),
     st.lists(st.lists(PAIRS, max_size=3, unique=True).map(tuple), max_size=3),
     st.integers(1, 6),
-    st.lists(st.builds(Waiter, PAIRS | st.none(), st.integers(0, 40)), max_size=6),
+    st.lists(st.builds(Demand, PAIRS | st.none(), st.integers(0, 40)), max_size=6),
     st.integers(40, 80),
 )
 def test_whatever_there_is(
-    places: list[Place], opening: list[Any], limit: int, waiters: list[Waiter], turn: int
+    candidates: list[Candidate], opening: list[Any], limit: int, demands: list[Demand], turn: int
 ) -> None:
-    given, opened = choose(places, opening, limit, waiters, turn=turn)
-    served = [waiter for waiter, _ in given] + [each.waiter for each in opened]
-    taken = [place for _, place in given]
+    given, opened = choose(candidates, opening, limit, demands, turn=turn)
+    served = [demand for demand, _ in given] + [each.demand for each in opened]
+    taken = [candidate for _, candidate in given]
     closed = [each.instead_of for each in opened if each.instead_of is not None]
-    assert len({id(waiter) for waiter in served}) == len(served)
-    assert len({id(place) for place in taken + closed}) == len(taken + closed)
-    assert not any(place.busy for place in taken + closed)
-    assert all(waiter.wanted in place.contexts for waiter, place in given)
-    assert all(each.waiter.wanted in each.contexts for each in opened if each.waiter.wanted is not None)
+    assert len({id(demand) for demand in served}) == len(served)
+    assert len({id(candidate) for candidate in taken + closed}) == len(taken + closed)
+    assert not any(candidate.busy for candidate in taken + closed)
+    assert all(demand.wanted in candidate.contexts for demand, candidate in given)
+    assert all(each.demand.wanted in each.contexts for each in opened if each.demand.wanted is not None)
     more = len(opened) - len(closed)
-    assert more <= max(0, limit - len(places) - len(opening))
-    if not places:
+    assert more <= max(0, limit - len(candidates) - len(opening))
+    if not candidates:
         assert len(opened) + len(opening) <= max(1, len(opening))
     # nobody waits in front of an idle association that is right, unless it is closed for somebody who has waited long
-    free = [place for place in places if not place.busy and place not in taken and place not in closed]
-    left = [waiter for waiter in waiters if waiter not in served]
-    assert not any(waiter.wanted in place.contexts for waiter in left for place in free)
+    free = [
+        candidate
+        for candidate in candidates
+        if not candidate.busy and candidate not in taken and candidate not in closed
+    ]
+    left = [demand for demand in demands if demand not in served]
+    assert not any(demand.wanted in candidate.contexts for demand in left for candidate in free)

@@ -9,17 +9,18 @@ import pytest
 
 from dcmflow import Pipeline, sinks, sources
 from dcmflow.dicom.instance import Instance
-from dcmflow.errors import AssociationRejected, ConfigError, ConnectError, NoAcceptedContext
+from dcmflow.errors import AssociationRejected, ConfigError, ConnectError, NetworkTimeout, NoAcceptedContext
 from dcmflow.net import operations
 from dcmflow.net.address import parse_address
 from dcmflow.net.client import Client
 from dcmflow.net.contexts import propose
-from dcmflow.net.node import Node, Tls
+from dcmflow.net.node import Node, Timeouts, Tls
 from dcmflow.testing import AbortNow, Accept, Answer, Reject, ScriptedScp, instance
 from peers.base import Pem, free_port
 from peers.dcmtk import Dcmtk
 from peers.fixtures import Certificates
 from peers.pynet import Pynetdicom
+from stage_runs import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leaks")]
 
@@ -93,6 +94,45 @@ async def test_cancelled_it_aborts() -> None:
 async def test_used_again_after_everything_broke() -> None:
     async with ScriptedScp(on_store=[0, AbortNow(), 0]) as peer, Client() as client:
         assert [await client.store(peer.node, CT) for _ in range(3)] == [0, 0, 0]
+
+
+async def test_used_in_one_block_after_the_other() -> None:
+    async with ScriptedScp() as peer:
+        client = Client()
+        for _ in range(2):
+            async with client:
+                assert await client.echo(peer.node) == 0
+                with pytest.raises(RuntimeError, match="in use in another block"):
+                    async with client:
+                        pytest.fail("it is in use")
+                assert await client.echo(peer.node) == 0
+        assert len(peer.received.of("A-ASSOCIATE-RQ")) == 2
+        with pytest.raises(RuntimeError, match="in its block"):
+            await client.echo(peer.node)
+
+
+async def test_no_room_beside_associations_of_ones_own() -> None:
+    async with ScriptedScp() as peer, Client() as client:
+        node = Node(host="127.0.0.1", port=peer.port, max_associations=1, timeouts=Timeouts(connect=0.1))
+        async with client.associate(node, CONTEXTS):
+            with pytest.raises(NetworkTimeout, match="all are in `associate` blocks"):
+                await client.echo(node)
+        assert await client.echo(node) == 0
+
+
+async def test_nodes_that_are_never_called_again_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dcmflow.net.client.TICK", 0.0)
+    monkeypatch.setattr("dcmflow.net.pool.TICK", 0.02)
+    async with ScriptedScp() as peer, ScriptedScp() as other, Client() as client:
+        node = Node(host="127.0.0.1", port=peer.port, timeouts=Timeouts(idle=0.1))
+        assert await client.echo(node) == 0
+        assert await client.echo(other.node) == 0
+        await until(lambda: node not in client._pools)
+        assert len(client._pools) == 2  # by its name and by what it is
+        assert "A-ABORT" not in peer.received.whats
+        assert await client.echo(node) == 0
+        assert await client.echo(other.node) == 0
+        assert len(other.received.of("A-ASSOCIATE-RQ")) == 1
 
 
 async def test_what_cannot_be_right() -> None:

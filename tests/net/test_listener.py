@@ -111,7 +111,8 @@ async def test_one_after_the_other_where_one_is_the_most() -> None:
 
 async def test_who_waits_does_not_count() -> None:
     """300 connections that say nothing: 256 may, for a while, and they leave the places of others alone."""
-    entity = ApplicationEntity("ARCHIVE", max_associations=2)
+    notices = Notices()
+    entity = ApplicationEntity("ARCHIVE", max_associations=2, notice=notices)
     before = len(descriptors())
     async with hosting(entity, timeouts=SOON) as listener, ScriptedScu(node(listener)) as early:
         await early.associate()
@@ -132,6 +133,9 @@ async def test_who_waits_does_not_count() -> None:
             assert (await early.echo()).status == 0  # an association is not touched
             assert len(entity.associations) == 1
         assert (await echo(node(listener))).status == 0
+        ((kind, _, text),) = notices.all  # not 44 times
+        assert kind == "rejected"
+        assert f"256 connections to port {listener.port}" in text
         for each in waiting:
             each.close()
     assert len(descriptors()) == before
@@ -188,7 +192,28 @@ async def test_nothing_is_taken_before_it_is_opened() -> None:
                 await until(lambda: answers)
                 await entity.empty()
         assert answers[0].status == 0
-        assert reject(await echo(node(listener))) == AssociateReject(1, 1, 7)
+
+
+async def test_who_was_hosted_is_away_for_the_moment_as_long_as_the_port_is_open() -> None:
+    async with hosting(ApplicationEntity("OTHER")) as listener:
+        for _ in range(2):
+            with listener.host(ApplicationEntity("ARCHIVE", accept_from=["SCRIPTED"])):
+                assert (await echo(node(listener))).status == 0
+            assert reject(await echo(node(listener))) == AssociateReject(2, 3, 1)
+            assert reject(await echo(node(listener), calling_ae="MR2")) == AssociateReject(1, 1, 7)
+            assert reject(await echo(node(listener, "NOBODY"))) == AssociateReject(1, 1, 7)
+        assert (await echo(node(listener, "OTHER"))).status == 0
+
+
+async def test_the_most_patient_entity_says_how_long_a_request_may_take() -> None:
+    quick, slow = ApplicationEntity("QUICK", timeouts=SOON), ApplicationEntity("SLOW")
+    async with hosting(quick) as listener, ScriptedScu(node(listener, "QUICK")) as hurried:
+        assert (await hurried.receive()).what in ("close", "reset")
+        with listener.host(slow):
+            async with ScriptedScu(node(listener, "QUICK")) as scu:
+                await anyio.sleep(1.2)
+                assert (await scu.associate()).what == "A-ASSOCIATE-AC"
+                await scu.release()
 
 
 async def test_drain_rejects_for_the_moment_and_waits_for_who_is_there() -> None:
@@ -272,7 +297,8 @@ async def test_mutual_tls_and_who_does_not_pass(
     certificates: Certificates, dcmtk: Callable[[str], str]
 ) -> None:
     """A stranger, one without a certificate, one who speaks in the clear, one who says nothing: others go on."""
-    entity = ApplicationEntity("ARCHIVE", max_associations=2)
+    notices = Notices()
+    entity = ApplicationEntity("ARCHIVE", max_associations=2, notice=notices)
     ca = str(certificates.server.ca)
     secured = server_context(_tls(certificates.server, ca=ca))
     known = client_context(_tls(certificates.client, ca=ca), "127.0.0.1")
@@ -293,6 +319,10 @@ async def test_mutual_tls_and_who_does_not_pass(
                     assert (await scu.rest())[-1].what in ("close", "reset")
                     assert scu.received.of("A-ASSOCIATE-AC") == []
             assert (await early.echo()).status == 0
+            ((kind, peer, text),) = notices.all  # once for all of them
+            assert kind == "ended"
+            assert peer.startswith("127.0.0.1:")
+            assert text.startswith(f"no TLS on port {listener.port}: ")
             assert (await echo(node(listener), tls=known)).status == 0
             words = [dcmtk("echoscu"), "+tls", certificates.client.key, certificates.client.cert, "+cf", ca]
             place = ["-aec", "ARCHIVE", "127.0.0.1", str(listener.port)]

@@ -201,7 +201,7 @@ async def test_what_is_not_accepted_is_not_proposed_again() -> None:
 
 
 async def test_after_a_while_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dcmflow.net.taken.REFUSED", 0.0)
+    monkeypatch.setattr("dcmflow.net.context_memory.REFUSED", 0.0)
     async with (
         ScriptedScp(accept=[Accept(refuse={MR.sop_class_uid: 3})]) as peer,
         pool_of(peer, 1) as pool,
@@ -226,6 +226,43 @@ async def test_others_are_not_held_up_by_what_is_not_accepted() -> None:
                 tasks.start_soon(store, given)
         assert refused == [MR.sop_class_uid] * 2
         assert len(proposals(peer)) == 1
+
+
+KINDS = [instance(f"1.2.840.10008.5.1.4.1.1.{number}") for number in ("2", "4", "7", "128")]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 4])
+async def test_a_peer_with_room_for_few_contexts(limit: int) -> None:
+    """It says "no reason" to the third context and those that follow, whatever they are."""
+    accept = Accept(refuse=lambda context: 2 if context.id > 3 else None)
+    async with ScriptedScp(accept=accept) as peer, pool_of(peer, limit) as pool:
+        assert await store_all(pool, *KINDS) == [0] * 4
+        for kind in KINDS:
+            assert (await pool.store(kind)).status == 0
+
+
+@pytest.mark.parametrize("result", [1, 2])
+async def test_a_peer_that_gives_no_reason(result: int) -> None:
+    """What it refuses although it was proposed first is refused."""
+    accept = Accept(refuse={MR.sop_class_uid: result})
+    async with ScriptedScp(accept=accept) as peer, pool_of(peer, 1) as pool:
+        refused = []
+
+        async def store(given: Instance) -> None:
+            try:
+                await pool.store(given)
+            except NoAcceptedContext as error:
+                refused.append(error.sop_class)
+
+        async with anyio.create_task_group() as tasks:
+            for given in (CT, MR, CT, MR):
+                tasks.start_soon(store, given)
+        assert refused == [MR.sop_class_uid] * 2
+        asked = len(proposals(peer))
+        assert asked in (1, 2)  # whichever of them came first was proposed first
+        with pytest.raises(NoAcceptedContext):
+            await pool.store(MR)
+        assert len(proposals(peer)) == asked
 
 
 # -- what breaks
@@ -273,6 +310,23 @@ async def test_all_warm_ones_have_ended() -> None:
         await anyio.wait_all_tasks_blocked()
         assert (await pool.store(CT)).status == 0
         assert peer.received.of("C-STORE-RQ")[-1].association == 3
+
+
+async def test_others_that_are_idle_are_released_when_one_has_ended() -> None:
+    """They may have ended unnoticed, too; those that have not end in good order."""
+    both = anyio.Event()
+    async with ScriptedScp(on_store=[(Wait(both), 0), (Wait(both), 0)]) as peer, pool_of(peer, 2) as pool:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(pool.store, CT)
+            tasks.start_soon(pool.store, CT)
+            await peer.received.wait("C-STORE-RQ", count=2)
+            both.set()
+        peer.channels[0].wire.close()
+        await anyio.wait_all_tasks_blocked()
+        assert (await pool.store(CT)).status == 0
+        await peer.received.wait("A-RELEASE-RQ")
+        assert [seen.association for seen in peer.received.of("A-RELEASE-RQ")] == [2]
+        assert "A-ABORT" not in peer.received.whats
 
 
 async def test_no_answer() -> None:
@@ -376,7 +430,7 @@ async def test_a_further_one_that_does_not_come_holds_nothing_up() -> None:
 
 
 async def test_it_is_given_up_and_the_pool_makes_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dcmflow.net.pool.FURTHER", 0.1)
+    monkeypatch.setattr("dcmflow.net.opener.FURTHER", 0.1)
     async with ScriptedScp(accept=[Accept(), Silence()]) as peer, pool_of(peer, 2) as pool:
         await store_all(pool, CT, CT)
         await peer.received.wait("close")
@@ -384,7 +438,7 @@ async def test_it_is_given_up_and_the_pool_makes_do(monkeypatch: pytest.MonkeyPa
         await store_all(pool, CT, MR)
         assert len(proposals(peer)) == 3  # the second did not come, the third replaces the first
         assert proposals(peer)[2] == {CT.sop_class_uid, MR.sop_class_uid}
-        monkeypatch.setattr("dcmflow.net.pool.monotonic", lambda: 1e9)
+        monkeypatch.setattr("dcmflow.net.roster.monotonic", lambda: 1e9)
         go = anyio.Event()
         peer.turns["C-STORE-RQ"]._rest = lambda exchange: (Wait(go), 0)
         async with anyio.create_task_group() as tasks:
@@ -405,16 +459,48 @@ async def test_all_who_wait_are_told_and_the_peer_is_asked_once() -> None:
             except AssociationRejected as error:
                 errors.append(error)
 
-        async with anyio.create_task_group() as tasks:
-            for _ in range(10):
-                tasks.start_soon(store)
-        for _ in range(5):
-            await store()
-        assert len(errors) == 15
+        for attempts in (1, 2):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(10):
+                    tasks.start_soon(store)
+            assert len(errors) == 10 * attempts
+            assert len(proposals(peer)) == attempts
         assert len({str(error) for error in errors}) == 1
         assert "temporary congestion" in str(errors[0])
         assert all(error.transient for error in errors)
+
+
+async def test_every_attempt_is_a_call() -> None:
+    """An attempt that comes a moment after one has failed waits until the peer may be called again."""
+    async with (
+        ScriptedScp(accept=[Reject(2, 3, 2), Reject(2, 3, 2), Accept()]) as peer,
+        pool_of(peer, 1) as pool,
+    ):
+        for _ in range(2):
+            with pytest.raises(AssociationRejected):
+                await pool.store(CT)
+        assert (await pool.store(CT)).status == 0
+        assert len(proposals(peer)) == 3
+
+
+async def test_what_is_rejected_for_good_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dcmflow.net.breaker.HOLD", 1000.0)
+    async with ScriptedScp(accept=Reject(1, 1, 7)) as peer, pool_of(peer, 1) as pool:
+        for _ in range(3):
+            with pytest.raises(AssociationRejected):
+                await pool.store(CT)
         assert len(proposals(peer)) == 1
+
+
+async def test_cancelled_while_nobody_calls_it() -> None:
+    async with ScriptedScp(accept=[Reject(2, 3, 2), Accept()]) as peer, pool_of(peer, 1) as pool:
+        with pytest.raises(AssociationRejected):
+            await pool.store(CT)
+        with anyio.move_on_after(0.05) as waited:
+            await pool.store(CT)
+        assert waited.cancelled_caught
+        assert (await pool.store(CT)).status == 0
+        assert len(proposals(peer)) == 2
 
 
 async def test_in_the_long_run_it_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -457,8 +543,8 @@ async def test_a_connection_that_never_comes_ends_with_the_pool() -> None:
 async def test_whatever_happens_nobody_waits_for_ever(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A peer that does what it likes, tasks that are cancelled: everybody gets an answer or an error, nothing is left."""
     for name, value in {
-        "pool.FURTHER": 0.1,
-        "pool.SLOW": 0.02,
+        "opener.FURTHER": 0.1,
+        "opener.SLOW": 0.02,
         "pool.TICK": 0.02,
         "breaker.HOLD": 0.0,
     }.items():
@@ -496,8 +582,8 @@ async def test_whatever_happens_nobody_waits_for_ever(seed: int, monkeypatch: py
             for _ in range(8):
                 tasks.start_soon(user)
         assert done["stored"]
-        assert not pool._waiters
-        await until(lambda: not pool._opening)
+        assert not pool._roster.waiters
+        await until(lambda: not pool._roster.opening)
         await until(lambda: not len(pool))
 
 
@@ -533,6 +619,30 @@ async def test_a_peer_may_release_an_idle_one(monkeypatch: pytest.MonkeyPatch) -
         await peer.received.wait("A-RELEASE-RP")
         assert (await pool.store(CT)).status == 0
         assert [seen.association for seen in peer.received.of("C-STORE-RQ")] == [1, 2]
+
+
+async def test_an_error_of_one_that_is_idle_ends_that_one_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever goes wrong with it, be it in this library."""
+    monkeypatch.setattr("dcmflow.net.pool.TICK", 0.05)
+    notices: list[str] = []
+
+    async def fail(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("of a peer's making")
+
+    async with ScriptedScp() as peer:
+        node = parse_address(peer.node)
+        async with Pool(node, calling_ae="DCMFLOW", limit=1, notice=notices.append) as pool:
+            await pool.store(CT)
+            with monkeypatch.context() as broken:
+                broken.setattr(Association, "receive", fail)
+                await peer.received.wait("A-ABORT")
+                await until(lambda: not len(pool))
+            assert (await pool.store(CT)).status == 0
+            with monkeypatch.context() as broken:
+                broken.setattr(Association, "release", fail)
+                await pool._release_all()
+    assert len(notices) == 2
+    assert all(f"{peer.node} was aborted: ZeroDivisionError: of a peer's making" in said for said in notices)
 
 
 async def test_looking_after_idle_ones_gets_in_nobodys_way(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -572,6 +682,29 @@ async def test_an_association_of_ones_own_is_one_of_the_pool() -> None:
         await peer.received.wait("A-ABORT")
 
 
+async def test_who_waits_while_all_are_somebodys_own_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dcmflow.net.pool.TICK", 0.05)
+    wanted = propose([(CT.sop_class_uid, CT.transfer_syntax_uid)])
+    async with ScriptedScp() as peer, pool_of(peer, 1, connect=0.2) as pool:
+        async with pool.associate(wanted) as association:
+            with pytest.raises(NetworkTimeout, match=r"all are in `associate` blocks"):
+                await pool.store(CT)
+            with pytest.raises(NetworkTimeout, match=r"max_associations"):
+                async with pool.associate(wanted):
+                    pytest.fail("there is one already")
+            assert (await operations.store(association, CT)).status == 0
+        assert (await pool.store(CT)).status == 0
+
+
+async def test_who_waits_for_a_slow_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dcmflow.net.pool.TICK", 0.02)
+    async with (
+        ScriptedScp(on_store=[(Wait(0.5), 0), 0]) as peer,
+        pool_of(peer, 1, connect=0.1) as pool,
+    ):
+        assert await store_all(pool, CT, CT) == [0, 0]
+
+
 async def test_one_of_ones_own_that_is_rejected() -> None:
     async with ScriptedScp(accept=[Reject()]) as peer, pool_of(peer, 1) as pool:
         with pytest.raises(AssociationRejected):
@@ -588,7 +721,80 @@ async def test_sharing() -> None:
         assert peer.most_open <= 3
 
 
+async def test_sharing_has_a_limit() -> None:
+    go = anyio.Event()
+    async with ScriptedScp(on_store=lambda exchange: (Wait(go), 0)) as peer, pool_of(peer, 0) as pool:
+        with pool.share(4, most=2), pool.share(4):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(8):
+                    tasks.start_soon(pool.store, CT)
+                await peer.received.wait("C-STORE-RQ", count=2)
+                await anyio.wait_all_tasks_blocked()
+                assert peer.most_open == 2
+                go.set()
+    assert peer.most_open == 2
+
+
+async def test_what_will_be_wanted_soon_is_proposed() -> None:
+    soon = [(each.sop_class_uid, each.transfer_syntax_uid) for each in KINDS]
+    refused = soon[-1][0]
+    async with ScriptedScp(accept=Accept(refuse={refused: 3})) as peer, pool_of(peer, 0) as pool:
+        with (
+            pool.share(1, upcoming=lambda: soon),
+            pool.share(0, upcoming=lambda: [(PRIVATE.sop_class_uid, "1.2")]),
+        ):
+            for each in KINDS[:-1]:
+                assert (await pool.store(each)).status == 0
+            every = {PRIVATE.sop_class_uid, *(sop_class for sop_class, _ in soon)}
+            assert proposals(peer) == [every]
+            await pool.store(PRIVATE)
+            assert proposals(peer)[1:] == [every - {refused}]
+
+
+async def test_the_longest_patience_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dcmflow.net.breaker.HOLD", 0.0)
+    node = parse_address(f"NOBODY@127.0.0.1:{free_port()}")
+    async with Pool(node, calling_ae="DCMFLOW", limit=0, patience=0) as pool:
+        transient = []
+        with pool.share(1, patience=0), pool.share(1, patience=1000), pool.share(1, patience=0):
+            for _ in range(4):
+                with pytest.raises(ConnectError) as raised:
+                    await pool.store(CT)
+                transient.append(raised.value.transient)
+        assert transient == [True] * 4
+        with pool.share(1, patience=0), pytest.raises(ConnectError) as raised:
+            await pool.store(CT)
+        assert not raised.value.transient
+
+
 # -- the end
+
+
+async def test_used_in_one_block_after_the_other() -> None:
+    async with ScriptedScp() as peer:
+        pool = Pool(parse_address(peer.node), calling_ae="DCMFLOW")
+        with pytest.raises(RuntimeError, match="in its block"):
+            await pool.store(CT)
+        for _ in range(2):
+            async with pool:
+                assert (await pool.store(CT)).status == 0
+                with pytest.raises(RuntimeError, match="in use in another block"):
+                    async with pool:
+                        pytest.fail("it is in use")
+                assert (await pool.store(CT)).status == 0
+        assert len(proposals(peer)) == 2
+
+
+async def test_who_still_waits_when_it_is_left_is_told() -> None:
+    async with ScriptedScp(accept=Silence()) as peer, anyio.create_task_group() as tasks:
+
+        async def store() -> None:
+            with pytest.raises(RuntimeError, match="was left"):
+                await pool.store(CT)
+
+        async with pool_of(peer) as pool:
+            tasks.start_soon(store)
+            await peer.received.wait("A-ASSOCIATE-RQ")
 
 
 async def test_the_error_of_the_block_comes_out_as_it_is() -> None:
@@ -634,8 +840,8 @@ async def test_a_peer_that_serves_one_association_at_a_time(dcmtk_peer: Dcmtk, t
 async def test_an_idle_one_makes_way_at_such_a_peer(
     dcmtk_peer: Dcmtk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dcmflow.net.pool.FURTHER", 1000.0)
-    monkeypatch.setattr("dcmflow.net.pool.SLOW", 0.05)
+    monkeypatch.setattr("dcmflow.net.opener.FURTHER", 1000.0)
+    monkeypatch.setattr("dcmflow.net.opener.SLOW", 0.05)
     given = [instance(sop_class) for sop_class in storage_classes()[20:30]]
     with dcmtk_peer.storescp(tmp_path / "in") as server:
         async with Pool(parse_address(str(server.address)), calling_ae="DCMFLOW", limit=3) as pool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
@@ -14,7 +15,7 @@ from dcmflow.dicom.part10 import build_meta
 from dcmflow.dicom.payload import FilePayload, MemoryPayload, Payload
 from dcmflow.errors import Refused
 from dcmflow.net import reception as reception_module
-from dcmflow.net.reception import EARLY, SPILL, Reception, Room
+from dcmflow.net.reception import EARLY, SPILL, WRITERS, Reception, Room
 from dcmflow.protocol.command import CommandSet, c_store_rq
 from dcmflow.protocol.negotiation import AcceptedContext
 from scp_runs import CT, EXPLICIT
@@ -171,6 +172,34 @@ async def test_a_folder_that_has_gone(tmp_path: Path) -> None:
     reception = Reception(Room(spill=0, landing=str(tmp_path / "gone")))
     with pytest.raises(Refused, match="No such file"):
         await take(reception, stretches(10_000))
+
+
+async def test_who_idles_keeps_no_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reception_module, "BLOCK", 1 << 20)
+    monkeypatch.setattr(reception_module, "_ROOM", (1 << 20) + 1024)
+    reception, parts = Reception(Room(spill=0)), [bytes(1000)] * 4000
+    tracemalloc.start()
+    try:
+        payload = await take(reception, parts)
+        kept, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most > 1 << 20
+    assert kept < 1 << 18
+    assert payload.size == 4_000_000
+
+
+async def test_no_more_than_so_many_write_at_once() -> None:
+    room = Room(spill=0)
+    busy = [object() for _ in range(WRITERS)]
+    for each in busy:
+        room.writers.acquire_on_behalf_of_nowait(each)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(take, Reception(room), stretches(10_000))
+        await anyio.wait_all_tasks_blocked()
+        assert room.writers.statistics().tasks_waiting == 1
+        for each in busy:
+            room.writers.release_on_behalf_of(each)
 
 
 async def test_progress_counts_bytes() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from pydicom._uid_dict import UID_dictionary
 from pynetdicom import sop_class as known
@@ -53,3 +55,14 @@ def test_a_class_younger_than_the_table() -> None:
 
 def test_no_uid_is_no_class() -> None:
     assert not is_storage("")
+
+
+def test_what_callers_send_is_not_kept() -> None:
+    long = ["1.2.840.10008.5.1.4.1.1.2." + str(number).zfill(10_000) for number in range(100)]
+    tracemalloc.start()
+    try:
+        assert all(map(is_storage, (uid + ".1" for uid in long)))
+        assert not any(map(is_storage, ("1.2.840.10008.5.1.4.1.2." + uid for uid in long)))
+        assert tracemalloc.get_traced_memory()[0] < 100_000
+    finally:
+        tracemalloc.stop()

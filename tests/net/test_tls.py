@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 from dcmflow.errors import ConfigError
 from dcmflow.net import reasons
 from dcmflow.net.node import Tls
-from dcmflow.net.tls import client_context, server_context, server_name
+from dcmflow.net.tls import client_context, kept_client_context, server_context, server_name
 
 
 class Authority:
@@ -305,3 +305,19 @@ def test_files_that_cannot_be_used(authority: Authority, server: Tls, tmp_path: 
 def test_home_is_expanded(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(Path(authority.ca).parent))
     assert client_context(Tls(ca="~/ca.pem"), "localhost").cert_store_stats()["x509_ca"] == 1
+
+
+def test_for_calling_it_is_kept_until_its_files_are_others(authority: Authority) -> None:
+    cert, key = authority.issue("kept", "client.example.org")
+    tls = Tls(cert=cert, key=key, ca=authority.ca)
+    kept = kept_client_context(tls, "localhost")
+    assert kept_client_context(tls, "localhost") is kept
+    assert kept_client_context(Tls(ca=authority.ca), "localhost") is not kept
+    authority.issue("kept", "other.example.org")
+    renewed = kept_client_context(tls, "localhost")
+    assert renewed is not kept
+    Path(key).unlink()
+    with pytest.raises(ConfigError, match=r"kept\.key"):
+        kept_client_context(tls, "localhost")
+    system = kept_client_context(Tls(), "localhost")
+    assert kept_client_context(Tls(), "localhost") is system

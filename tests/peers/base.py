@@ -169,7 +169,7 @@ def _wait(server: Server, ports: set[int]) -> None:
             raise RuntimeError(
                 f"{server.process.args} opened no port {ports} within {START} s:\n{server.log}"
             )
-        time.sleep(0.01)
+        time.sleep(0.03)
 
 
 def listening() -> set[int]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcmflow.protocol.fragment import HEAD_SIZE, LARGEST, Buffer, fragments, room
+from dcmflow.protocol.fragment import HEAD_SIZE, LARGEST, Buffer, fragments, portions, room
 from protocol.connections import pdus, pdvs
 
 COMMAND = bytes(range(100, 200))  # 100 bytes
@@ -147,3 +149,20 @@ def test_a_pdu_goes_across_buffers() -> None:
         b"b" * 4,
         b"c",
     ]
+
+
+@given(st.lists(st.binary(max_size=3000), max_size=5), st.integers(1, 100))
+def test_in_portions_it_is_the_same(data: list[bytes], maximum_length: int) -> None:
+    made = list(portions(5, COMMAND, data, maximum_length))
+    assert b"".join(map(b"".join, made)) == b"".join(fragments(5, COMMAND, data, maximum_length))
+
+
+def test_a_portion_is_small_whatever_the_message_is() -> None:
+    data = [bytes(1_000_000)]
+    assert max(map(len, portions(1, COMMAND, data, 16))) <= 1025
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in portions(1, COMMAND, data, 16)) > 100
+        assert tracemalloc.get_traced_memory()[1] < 500_000
+    finally:
+        tracemalloc.stop()

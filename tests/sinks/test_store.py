@@ -173,6 +173,49 @@ async def test_two_stages_share_the_associations_with_a_node(tmp_path: Path) -> 
         assert len(peer.received.of("A-ASSOCIATE-RQ")) <= 2
 
 
+async def test_few_associations_for_many_classes() -> None:
+    """What waits in the inbox is proposed, too."""
+    given = [instance(f"1.2.3.4.{number}", SOPInstanceUID=f"2.25.{number}") for number in range(1, 121)]
+    async with ScriptedScp() as peer:
+        source = sources.Inlet()
+        async with Pipeline(source | sinks.Store(peer.node, 1, inbox=30)).start() as running:
+            async with anyio.create_task_group() as tasks:
+                for each in given:
+                    tasks.start_soon(running.send, source, each)
+            running.close(source)
+            await running.wait()
+        assert running.statistics().pipeline.accepted == 120
+        assert len(peer.received.of("A-ASSOCIATE-RQ")) <= 5
+
+
+async def test_several_stages_are_within_what_the_node_takes(tmp_path: Path) -> None:
+    async with ScriptedScp() as peer:
+        nodes = {"pacs": Node(host="127.0.0.1", port=peer.port, max_associations=1)}
+        stores = tuple(sinks.Store("pacs", 4, name=name) for name in ("one", "other"))
+        source = sources.Directory(folder_of(tmp_path, numbered(20)))
+        observed = await run(source | stores, nodes=nodes)
+        assert observed.totals.accepted == 20
+        assert (peer.most_open, len(peer.received.of("C-STORE-RQ"))) == (1, 40)
+
+
+async def test_another_stage_without_patience_takes_none_away(tmp_path: Path) -> None:
+    """Two sinks for one node: the one that tries once does not make the other one give up."""
+    async with ScriptedScp(accept=[Reject(2, 3, 2)] * 4 + [Accept()]) as peer:
+        patient = sinks.Store(peer.node, retry=Retry(attempts=12, first="10 ms"), name="patient")
+        hasty = sinks.Store(peer.node, retry=None, required=False, name="hasty")
+        observed = await run(sources.Directory(folder_of(tmp_path, numbered(1))) | (hasty, patient))
+    assert observed.totals.accepted == 1
+
+
+@pytest.mark.parametrize("attempts", [1, 3, 5])
+async def test_as_many_calls_as_attempts(tmp_path: Path, attempts: int) -> None:
+    async with ScriptedScp(accept=Reject(2, 3, 2)) as peer:
+        store = sinks.Store(peer.node, retry=Retry(attempts=attempts, first="10 ms"))
+        observed = await send(tmp_path, numbered(1), store)
+        assert len(peer.received.of("A-ASSOCIATE-RQ")) == attempts
+    assert observed.totals.refused == 1
+
+
 @pytest.mark.parametrize("status", [0xB000, 0xB006, 0x0107, 0x0116])
 async def test_a_warning_is_accepted_and_said_once(tmp_path: Path, status: int) -> None:
     async with ScriptedScp(on_store=Answer(status, "as you like")) as peer:
@@ -204,7 +247,7 @@ async def test_a_failure_is_refused_with_its_status(tmp_path: Path, status: int,
         assert len(peer.received.of("C-STORE-RQ")) == sent
     [refused] = observed.refused
     assert refused.status == status
-    assert refused.reason.startswith(f"{peer.node} refused 2.25.1: {status:04X} ")
+    assert refused.reason.startswith(f"refused with {status:04X} ")
     assert "not today" in refused.reason
 
 

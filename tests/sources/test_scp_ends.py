@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
 from dcmflow import Pipeline, StageError, sinks, sources
+from dcmflow.dicom.instance import Instance
+from dcmflow.flow.context import Context
+from dcmflow.flow.events import AssociationFailed, AssociationIdle
+from dcmflow.flow.stage import Sink
 from dcmflow.protocol.command import c_store_rq, encode_command
 from dcmflow.protocol.pdu import AssociateReject
+from dcmflow.sources import scp
 from dcmflow.testing import ScriptedScu
 from dcmflow.testing.peer_wire import message
 from little_stages import Deny, Keep, Stuck, number_of
 from peers.base import free_port
-from scp_runs import CT, EXPLICIT, descriptors, echo, encoded, made, receiving, send, until
+from scp_runs import CT, EXPLICIT, SHORT, descriptors, echo, encoded, made, receiving, send, until
 from stage_runs import Gather, Observed, files_in
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leaks")]
+
+
+class Lingering(Sink, frozen=True, tag="test-lingering"):
+    """Takes its time to close."""
+
+    closing: Any
+    gate: Any
+
+    @asynccontextmanager
+    async def open(self, context: Context) -> AsyncIterator[Lingering]:
+        yield self
+        self.closing.set()
+        await self.gate.wait()
+
+    async def write(self, instance: Instance) -> None:
+        raise AssertionError("nothing was sent")
 
 
 def tasks_now() -> int:
@@ -133,7 +156,42 @@ async def test_a_pipeline_that_fails_aborts_its_associations() -> None:
     assert what[0] in ("A-ABORT", "C-STORE-RSP")
 
 
+async def test_an_association_that_is_not_used_is_no_warning() -> None:
+    async with receiving(Keep(), timeouts=SHORT) as flow, ScriptedScu(flow.node) as scu:
+        await scu.associate()
+        assert (await scu.receive()).what == "A-ABORT"
+        await until(lambda: any(isinstance(event, AssociationIdle) for event in flow.observed.events))
+        (event,) = [event for event in flow.observed.events if isinstance(event, AssociationIdle)]
+        assert event.level == "info"
+        assert event.reason.endswith(" was idle for 0.60 s and was ended")
+        assert flow.ended == []
+
+
+async def test_a_defect_is_an_error_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of our own, which a sender must not be able to end the pipeline with."""
+    async with receiving(Keep()) as flow:
+        with monkeypatch.context() as broken:
+            broken.delattr(scp, "Origin")
+            assert await send(flow.node, made(1)) == [0x0110]
+        (event,) = [event for event in flow.observed.events if isinstance(event, AssociationFailed)]
+        assert event.level == "error"
+        assert event.reason.startswith("NameError: ")
+        assert await send(flow.node, made(2)) == [0]
+
+
 # -- drain
+
+
+async def test_after_the_source_has_closed_callers_are_told_to_come_again() -> None:
+    """The port is open as long as any stage is."""
+    closing, gate, place = anyio.Event(), anyio.Event(), f"127.0.0.1:{free_port()}"
+    pipeline = Pipeline(sources.Scp(f"DCMFLOW@{place}") | Lingering(closing, gate))
+    async with anyio.create_task_group() as tasks, pipeline.start() as running:
+        tasks.start_soon(running.drain)
+        await closing.wait()
+        assert (await echo(f"DCMFLOW@{place}")).pdu == AssociateReject(2, 3, 1)
+        assert (await echo(f"NOBODY@{place}")).pdu == AssociateReject(1, 1, 7)
+        gate.set()
 
 
 async def begun(scu: ScriptedScu, number: int) -> bytes:

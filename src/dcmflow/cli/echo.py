@@ -17,9 +17,9 @@ from dcmflow.cli.nodes import Calling, why
 
 if TYPE_CHECKING:
     from dcmflow.errors import DcmflowError
+    from dcmflow.net.entity import Answer
     from dcmflow.net.node import Node
     from dcmflow.net.watch import Watch
-    from dcmflow.status import Status
 
 PHASES = ("connect", "association", "echo")
 
@@ -96,19 +96,19 @@ class _Round:
                 await anyio.sleep(pause)
             times: list[float] = []
             try:
-                status = await self._ask(node, watch, times)
+                answer = await self._ask(node, watch, times)
             except DcmflowError as error:
                 self._failed(text, node, error)
             else:
-                self._answered(text, node, status, times)
+                self._answered(text, node, answer, times)
             self._asked[text] += 1
 
-    async def _ask(self, node: Node, watch: Watch, times: list[float]) -> Status:
+    async def _ask(self, node: Node, watch: Watch, times: list[float]) -> Answer:
         """One C-ECHO; the moments at which each phase was over are added to `times`."""
         from dcmflow.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
         from dcmflow.errors import NoAcceptedContext
         from dcmflow.net.connect import connect
-        from dcmflow.net.operations import echo
+        from dcmflow.net.operations import verify
         from dcmflow.protocol.items import ProposedContext
 
         def passed() -> None:
@@ -121,7 +121,7 @@ class _Round:
         )
         passed()
         try:
-            status = await echo(association)
+            answer = await verify(association)
         except NoAcceptedContext:
             await association.release()
             raise
@@ -132,25 +132,33 @@ class _Round:
         passed()
         self._tried = True
         await association.release()
-        return status
+        return answer
 
-    def _answered(self, text: str, node: Node, status: Status, times: list[float]) -> None:
+    def _answered(self, text: str, node: Node, answer: Answer, times: list[float]) -> None:
+        status = answer.status
         phases = [1000 * (after - before) for before, after in pairwise(times)]
         total = sum(phases)
         if not status:
             self._times[text].append(total)
         if self._json:
             taken = {name: round(value, 3) for name, value in zip(PHASES, phases, strict=True)}
-            answer = {
+            facts = {
                 "status": f"{int(status):04X}",
                 "name": status.name,
+                **({"comment": answer.comment} if answer.comment else {}),
                 "ms": {**taken, "total": round(total, 3)},
             }
-            self._print(json.dumps(self._about(text, node) | answer))
+            self._print(json.dumps(self._about(text, node) | facts))
         else:
             parts = ", ".join(f"{name} {value:.1f}" for name, value in zip(PHASES, phases, strict=True))
             said = status if status else "Success"
             self._print(f"{_named(text, node)}: {said} in {total:.1f} ms ({parts})")
+        if status:
+            comment = f": {answer.comment}" if answer.comment else ""
+            notice(
+                "error",
+                printable(f"{_named(text, node)} answered C-ECHO with {status}{comment}", lines=False),
+            )
 
     def _failed(self, text: str, node: Node, error: DcmflowError) -> None:
         from dcmflow.errors import NoAcceptedContext

@@ -20,7 +20,7 @@ TEMPLATE = """\
 # ae-title = "DCMFLOW"
 # port = 11112
 # host = "0.0.0.0"
-# tls = { cert = "gate.pem", key = "gate.key" }
+## With TLS: tls = { cert = "gate.pem", key = "gate.key" }, and ca = "ca.pem" to ask callers for a certificate.
 
 ## Nodes: DICOM peers, by the name that commands and pipeline files call them.
 # [nodes.mypacs]
@@ -28,12 +28,13 @@ TEMPLATE = """\
 # max-associations = 4
 # timeouts = { connect = 10, acse = 30, dimse = 60, idle = 300 }
 
-## The same in parts, over TLS; cert and key are ours, ca is what its certificate is checked with.
+## The same in parts, over TLS. Its certificate is checked with those that the system trusts, or with ca = "ca.pem";
+## where it asks for ours: cert = "gate.pem", key = "gate.key".
 # [nodes.research-pacs]
 # host = "research.example.org"
 # port = 2762
 # ae-title = "RESEARCH"
-# tls = { ca = "ca.pem", cert = "gate.pem", key = "gate.key" }
+# tls = { verify = true }
 
 ## Directories, and how files are laid out in them.
 # [dirs.research]

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from dcmflow.dicom.instance import Instance
 
 _REMEMBERED: Final = 4096  # names per part
+_LONG: Final = 256  # characters of a value that are not remembered: whoever sends them chooses how many
 
 
 @final

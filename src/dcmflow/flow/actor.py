@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 from anyio import ClosedResourceError, EndOfStream, WouldBlock
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from anyio.streams.memory import MemoryObjectReceiveStream
 
 from dcmflow.dicom.instance import Instance
 from dcmflow.errors import DcmflowError, Refused, StageError
@@ -24,17 +24,17 @@ from dcmflow.flow.delivery import Delivery
 from dcmflow.flow.events import InstanceDiverted, InstanceRefused, InstanceSkipped, RetryScheduled
 from dcmflow.flow.failure import describe, died, only_cause
 from dcmflow.flow.graph import OTHERWISE
-from dcmflow.flow.outlet import Branches
+from dcmflow.flow.outlet import Branches, Channel
 from dcmflow.flow.policy import attempt
 from dcmflow.flow.stage import Sink, Stage
 from dcmflow.flow.statistics import Counters, StageStatistics
+from dcmflow.flow.visible_inbox import VisibleChannel, VisibleInbox, Waiting
 from dcmflow.status import Status
 
 if TYPE_CHECKING:
     from dcmflow.flow.ledger import Ledger
     from dcmflow.flow.stage import Actor
 
-Channel = MemoryObjectSendStream[Delivery]
 Answer = TypeVar("Answer")
 
 
@@ -51,9 +51,13 @@ class Node:
         self.emit: Emit | None = None
         self.outlet: Branches = Branches({})
         self.diverted: Channel | None = None
-        self.channel: Channel
-        self.inbox: MemoryObjectReceiveStream[Delivery]
-        self.channel, self.inbox = anyio.create_memory_object_stream[Delivery](stage.inbox)
+        channel, inbox = anyio.create_memory_object_stream[Delivery](stage.inbox)
+        self.channel: Channel = channel
+        self.inbox: MemoryObjectReceiveStream[Delivery] | VisibleInbox = inbox
+        if stage.looks_ahead:
+            waiting: Waiting = {}
+            self.channel, self.inbox = VisibleChannel(channel, waiting), VisibleInbox(inbox, waiting)
+            context.upcoming = self.inbox.upcoming
 
     def statistics(self) -> StageStatistics:
         counters = self.counters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -47,7 +47,9 @@ class Context:
         nodes: DICOM peers by name, each a `dcmflow.net.node.Node`.
         local: who we are on the network, a `dcmflow.net.node.Local`; None where nobody said.
         resources: what the stages of the run share; None outside of a run.
+        stages: all stages of the pipeline by name.
         landing: a folder on the file system where instances of this pipeline are stored; None where none is.
+        upcoming: says what waits in the inbox, the oldest first, to a stage that `looks_ahead`; to others that nothing does.
         report: gives an event to the observers.
     """
 
@@ -70,7 +72,9 @@ class Context:
         self.nodes: Mapping[str, Any] = nodes or {}
         self.local: Any = local
         self.resources: Resources | None = resources
+        self.stages: Mapping[str, Any] = {}
         self.landing: str | None = None
+        self.upcoming: Callable[[], Iterable[Instance]] = tuple
         self.report = report
 
     def path(self, text: str | os.PathLike[str]) -> Path:

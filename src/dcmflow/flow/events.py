@@ -168,6 +168,24 @@ class AssociationEnded(Event, frozen=True, kw_only=True):
     reason: str
 
 
+class AssociationIdle(Event, frozen=True, kw_only=True):
+    """An association was not used for so long that it was ended."""
+
+    stage: str
+    peer: str
+    reason: str
+
+
+class AssociationFailed(Event, frozen=True, kw_only=True):
+    """What came on an association made an error that nobody had thought of; other associations go on."""
+
+    level = "error"
+
+    stage: str
+    peer: str
+    reason: str
+
+
 class Warned(Event, frozen=True, kw_only=True):
     """Something an operator should know and the pipeline can live with."""
 

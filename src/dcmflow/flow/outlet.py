@@ -9,12 +9,13 @@ from anyio import WouldBlock
 from anyio.streams.memory import MemoryObjectSendStream
 
 from dcmflow.flow.delivery import Delivery
+from dcmflow.flow.visible_inbox import VisibleChannel
 from dcmflow.status import Status
 
 if TYPE_CHECKING:
     from dcmflow.flow.ledger import Ledger
 
-Channel = MemoryObjectSendStream[Delivery]
+Channel = MemoryObjectSendStream[Delivery] | VisibleChannel
 
 
 class Fanout:

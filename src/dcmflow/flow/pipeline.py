@@ -138,6 +138,7 @@ class Pipeline:
             resources=resources,
             report=report,
         )
+        context.stages = self.graph.stages
         sinks = (sink for sink in self.graph.stages.values() if isinstance(sink, Sink))
         context.landing = next((place for sink in sinks if (place := sink.landing(context))), None)
         return context

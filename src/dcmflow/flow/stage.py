@@ -120,6 +120,8 @@ class Stage(
     """
 
     kind: ClassVar[str] = "stage"
+    looks_ahead: ClassVar[bool] = False
+    """True: `context.upcoming()` says what waits in its inbox. It costs something for each instance."""
 
     name: Annotated[str, Meta(description="Name in the pipeline; the key of the table in a file.")] = ""
     workers: Annotated[int, Meta(ge=1, le=1024, description="Instances handled at once.")] = 1

@@ -6,7 +6,6 @@ Everything here waits; what decides is in `protocol`. One task at a time may rec
 from __future__ import annotations
 
 import math
-import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, final
@@ -23,8 +22,9 @@ from dcmflow.errors import (
     RemoteProtocolError,
 )
 from dcmflow.net import reasons
+from dcmflow.net.farewell import last_words, linger
 from dcmflow.net.node import Timeouts
-from dcmflow.net.reception import Reception
+from dcmflow.net.reception import ODDMENTS, Reception
 from dcmflow.protocol.command import CommandSet, Field
 from dcmflow.protocol.connection import Connection
 from dcmflow.protocol.events import Closed, Command, Data, Event, Message
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from dcmflow.protocol.fragment import Buffer
 
 PROGRESS: Final = 4096  # bytes of a data set that must come within a `dimse` timeout
-LINGER: Final = 1.0  # seconds for the peer to close after an abort or a release
-ODDMENTS: Final = 16 * 1024 * 1024  # bytes of a data set that is not for storage
 TURN: Final = 32  # events that need no waiting before others get a turn
 
 
@@ -90,6 +88,7 @@ class Association:
         self._watch = watch
         self._timeouts = timeouts
         self._message_id = 0
+        self._heard = False
         self._idle = False
         self._turns = 0
         self._armed = 0.0  # seconds that the current wait may take
@@ -174,6 +173,7 @@ class Association:
         event = await self._event(self.dimse if timeout is None else timeout)
         self._idle = False
         if type(event) is Command:
+            self._heard = True
             context = self.contexts[event.context_id]
             command = event.command
             payload = refusal = None
@@ -239,7 +239,7 @@ class Association:
             event = await self._stretch(reception)
             reception.progress += len(event.data)
             whole = event.last
-        raise Refused("there is no room for so large a data set with a command other than C-STORE")
+        raise Refused(f"a data set of more than {ODDMENTS >> 20} MiB is taken with C-STORE only")
 
     async def _stretch(self, reception: Reception | None) -> Data:
         """The next stretch of a data set; it must come on at a rate."""
@@ -252,6 +252,11 @@ class Association:
         """While the next message is awaited: wait only that much longer."""
         if self._idle and anyio.current_time() + seconds < self._transport.deadline:
             self._allow(seconds)
+
+    @property
+    def _unheard(self) -> bool:
+        """We asked for this association, and nothing has come on it yet."""
+        return self._connection.role == "requestor" and not self._heard
 
     # -- the end
 
@@ -331,6 +336,7 @@ class Association:
                 event = connection.next_event()
                 if event is not None:
                     return event
+                await checkpoint()  # a buffer full of empty fragments is much work for nothing
         except RemoteProtocolError as error:
             raise await self._violation(error) from None
         except OSError as error:
@@ -346,24 +352,9 @@ class Association:
                 self.abort()
                 waited = self._armed if seconds is None else seconds
                 raise reasons.timed_out(self.peer, "room to send", waited) from None
-            failure = await self._farewell(error)
+            failure = await last_words(self._connection, transport, self.peer, error)
             self.close()
             raise failure from error
-
-    async def _farewell(self, error: OSError) -> NetworkError:
-        """Why writing failed: an A-ABORT may have come before."""
-        connection, transport = self._connection, self._transport
-        transport.deadline = anyio.current_time() + LINGER
-        try:
-            while count := await transport.read_into(connection.receive_buffer()):
-                connection.received(count)
-                while (event := connection.next_event()) is not None:
-                    if isinstance(event, Abort):
-                        return reasons.aborted(self.peer, event)
-        except (OSError, RemoteProtocolError) as later:
-            if isinstance(later, ssl.SSLError):  # TLS 1.3: only now does it say what it wants
-                error = later
-        return reasons.lost(self.peer, error)
 
     def _late(self) -> NetworkTimeout:
         idle = self._idle and not self._connection.receiving
@@ -383,10 +374,10 @@ class Association:
         """The error for an event that ends an association, or that has no place here."""
         if isinstance(event, Abort):
             self.close()
-            return reasons.aborted(self.peer, event)
+            return reasons.aborted(self.peer, event, calling_ae=self.calling_ae, first=self._unheard)
         if isinstance(event, Closed):
             self.close()
-            return reasons.lost(self.peer, None)
+            return reasons.lost(self.peer, None, calling_ae=self.calling_ae, first=self._unheard)
         if isinstance(event, ReleaseRequest):
             await self._released()
             return AssociationAborted(
@@ -395,15 +386,3 @@ class Association:
         assert not isinstance(event, AssociateReject)
         self.abort()
         return RemoteProtocolError(f"{self.peer} sent {type(event).__name__} where a message was due")
-
-
-async def linger(connection: Connection, transport: Transport) -> None:
-    """Give the peer a moment to close the connection first (Sta13), so that nothing it is to read is lost."""
-    if transport.closed:
-        return
-    transport.finish()
-    transport.deadline = anyio.current_time() + LINGER
-    with suppress(OSError, RemoteProtocolError):
-        while count := await transport.read_into(connection.receive_buffer()):
-            connection.received(count)
-            connection.next_event()

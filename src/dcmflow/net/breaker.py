@@ -1,9 +1,9 @@
 """Whether it is worth calling a node: what is known from the last attempts.
 
 A node that cannot be reached must not be hammered, and many instances for it must not take hours. So for `HOLD` seconds after
-an attempt has failed everybody is told at once why it failed; then one more attempt is made for all that wait. The error is
-transient, as far as it is by nature, until nothing has worked for `patience` seconds and at least `ATTEMPTS` attempts: from then
-on the node is down, and nobody waits for it any longer than one attempt takes.
+an attempt has failed nobody calls it; then one more attempt is made for all that wait. The error is transient, as far as it is by
+nature, until nothing has worked for `patience` seconds and at least `ATTEMPTS` attempts: from then on the node is down, and nobody
+waits for it any longer than one attempt takes.
 """
 
 from __future__ import annotations
@@ -46,9 +46,19 @@ class Breaker:
         self._error = None
 
     @property
+    def remaining(self) -> float:
+        """Seconds until the node may be called again."""
+        return max(0.0, self._last + HOLD - monotonic()) if self._error is not None else 0.0
+
+    @property
     def holds(self) -> bool:
         """The last attempt failed a moment ago."""
-        return self._error is not None and monotonic() - self._last < HOLD
+        return self.remaining > 0
+
+    @property
+    def hopeless(self) -> bool:
+        """It is not worth waiting for the next attempt."""
+        return self.down or not (isinstance(self._error, DcmflowError) and self._error.transient)
 
     @property
     def down(self) -> bool:

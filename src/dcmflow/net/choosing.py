@@ -15,7 +15,7 @@ association at all only one is opened: it says whether the peer is there.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import chain, islice
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -24,8 +24,8 @@ from dcmflow.net.contexts import MOST, Wanted
 TURNS: Final = 32
 
 
-class Place:
-    """An association of a pool.
+class Candidate:
+    """An association that somebody may get.
 
     Attributes:
         contexts: what was accepted on it.
@@ -39,12 +39,13 @@ class Place:
         self.busy: bool = busy
 
 
-class Waiter:
-    """Somebody who waits for an association.
+class Demand:
+    """What somebody waits for.
 
     Attributes:
-        wanted: the presentation context that it has to have; None: one of its own, with contexts that are not for others.
-        since: how many had been given one when this one came.
+        wanted: the presentation context that it has to have; None: an association of one's own,
+            with contexts that are not for others.
+        since: how many had been given an association when this came.
     """
 
     __slots__ = ("since", "wanted")
@@ -54,71 +55,71 @@ class Waiter:
         self.since: int = since
 
 
-P = TypeVar("P", bound=Place)
-W = TypeVar("W", bound=Waiter)
+C = TypeVar("C", bound=Candidate)
+D = TypeVar("D", bound=Demand)
 
 
-class Opening(NamedTuple, Generic[P, W]):
+class Opening(NamedTuple, Generic[C, D]):
     """An association to be opened.
 
     Attributes:
-        waiter: whom it is for; anybody may get it unless this one wants one of its own.
+        demand: what it is for; anybody may get it unless that is an association of one's own.
         contexts: what is proposed.
         instead_of: is closed first.
     """
 
-    waiter: W
+    demand: D
     contexts: tuple[Wanted, ...]
-    instead_of: P | None = None
+    instead_of: C | None = None
 
 
-class Choice(NamedTuple, Generic[P, W]):
+class Choice(NamedTuple, Generic[C, D]):
     """What is to be done."""
 
-    given: list[tuple[W, P]]
-    opened: list[Opening[P, W]]
+    given: list[tuple[D, C]]
+    opened: list[Opening[C, D]]
 
 
 def choose(
-    places: Sequence[P],
+    candidates: Sequence[C],
     opening: Sequence[Collection[Wanted]],
     limit: int,
-    waiters: Sequence[W],
+    demands: Sequence[D],
     *,
     turn: int = 0,
-    recent: Iterable[Wanted] = (),
-) -> Choice[P, W]:
+    likely: Callable[[], Iterable[Wanted]] = tuple,
+) -> Choice[C, D]:
     """What is done for those who wait.
 
     Args:
-        places: the associations that there are; of several that will do, the first is taken.
+        candidates: the associations that there are; of several that will do, the first is taken.
         opening: what is proposed on those that are on their way.
         limit: how many there may be, with those on their way.
-        waiters: who came first is first.
+        demands: who came first is first.
         turn: how many have been given one so far.
-        recent: what was used lately, the latest first: is proposed, too, as room is left.
+        likely: says what else may come, the likeliest first: is proposed, too, as room is left.
     """
-    room = (limit if places else min(limit, 1)) - len(places) - len(opening)
-    idle = [place for place in places if not place.busy]
+    room = (limit if candidates else min(limit, 1)) - len(candidates) - len(opening)
+    idle = [candidate for candidate in candidates if not candidate.busy]
     coming = list(opening)
-    given: list[tuple[W, P]] = []
-    unmet: list[W] = []
-    claimed: list[P] = []
-    for waiter in waiters:
+    given: list[tuple[D, C]] = []
+    unmet: list[D] = []
+    claimed: list[C] = []
+    for demand in demands:
         if not idle and room <= len(unmet) - len(claimed):
             break
-        if (place := _having(idle, waiter.wanted)) is not None:
-            idle.remove(place)
-            given.append((waiter, place))
-        elif (on_its_way := _proposing(coming, waiter.wanted)) is not None:
+        if (candidate := _having(idle, demand.wanted)) is not None:
+            idle.remove(candidate)
+            given.append((demand, candidate))
+        elif (on_its_way := _proposing(coming, demand.wanted)) is not None:
             coming.remove(on_its_way)
         else:
-            unmet.append(waiter)
-            if idle and room <= 0 and turn - waiter.since > TURNS:
+            unmet.append(demand)
+            if idle and room <= 0 and turn - demand.since > TURNS:
                 claimed.append(idle.pop())
-    opened: list[Opening[P, W]] = []
+    opened: list[Opening[C, D]] = []
     spare = claimed + idle
-    for waiter in unmet:
+    for demand in unmet:
         replaced = None
         if room > 0:
             room -= 1
@@ -126,17 +127,17 @@ def choose(
             replaced = spare.pop(0)
         else:
             break
-        contexts = _contexts(waiter, waiters, replaced, recent) if waiter.wanted is not None else ()
-        opened.append(Opening(waiter, contexts, replaced))
+        contexts = _contexts(demand, demands, replaced, likely()) if demand.wanted is not None else ()
+        opened.append(Opening(demand, contexts, replaced))
     return Choice(given, opened)
 
 
 def _contexts(
-    waiter: Waiter, waiters: Iterable[Waiter], replaced: Place | None, recent: Iterable[Wanted]
+    demand: Demand, demands: Iterable[Demand], replaced: Candidate | None, likely: Iterable[Wanted]
 ) -> tuple[Wanted, ...]:
-    """What is waited for, what the one had that is replaced, what was used lately."""
+    """What is waited for, what else may come, what the one had that is replaced."""
     before = replaced.contexts if replaced is not None else ()
-    return offer((waiter.wanted,), (other.wanted for other in waiters), before, recent)
+    return offer((demand.wanted,), (other.wanted for other in demands), likely, before)
 
 
 def offer(*wanted: Iterable[Wanted | None]) -> tuple[Wanted, ...]:
@@ -145,10 +146,10 @@ def offer(*wanted: Iterable[Wanted | None]) -> tuple[Wanted, ...]:
     return tuple(islice(dict.fromkeys(every), MOST))
 
 
-def _having(idle: Iterable[P], wanted: Wanted | None) -> P | None:
-    for place in idle:
-        if wanted in place.contexts:
-            return place
+def _having(idle: Iterable[C], wanted: Wanted | None) -> C | None:
+    for candidate in idle:
+        if wanted in candidate.contexts:
+            return candidate
     return None
 
 

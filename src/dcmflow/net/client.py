@@ -11,9 +11,9 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from dcmflow.net.address import parse_node
 from dcmflow.net.association import Association
-from dcmflow.net.living import Living
+from dcmflow.net.async_block import AsyncBlock
 from dcmflow.net.node import Node, ae_title
-from dcmflow.net.pool import Pool
+from dcmflow.net.pool import TICK, Pool
 from dcmflow.protocol.items import ProposedContext
 from dcmflow.status import Status
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 @final
-class Client(Living):
+class Client(AsyncBlock):
     """`async with Client("DCMFLOW") as client: await client.echo("PACS@10.0.0.5:104")`.
 
     Each node is called on up to its `max_associations`, which stay open between operations. Any number of tasks may use a client at
-    once. Leaving the block releases all associations; cancelled, it aborts them.
+    once. Leaving the block releases all associations; cancelled, it aborts them. It may be used in one block after the other.
 
     A node is a `Node`, an address, or one of `nodes` by name; anything else raises ConfigError.
 
@@ -72,6 +72,9 @@ class Client(Living):
     ) -> AsyncIterator[Association]:
         """An association of one's own; leaving the block releases it, an exception aborts it.
 
+        It is one of the `max_associations` of the node: when all are in such blocks, whoever wants one more gets
+        NetworkTimeout after the `connect` timeout.
+
         Args:
             contexts: what is proposed; see `dcmflow.net.contexts.propose`.
 
@@ -96,13 +99,26 @@ class Client(Living):
         return pool
 
     async def _keep(self, node: Node, *, task_status: TaskStatus[Pool]) -> None:
+        longest = max(TICK, float(node.timeouts.idle))
         async with Pool(node, calling_ae=self.calling_ae) as pool:
             task_status.started(pool)
-            await self._leaving.wait()
+            while pool.unused < longest:
+                with anyio.move_on_after(longest):
+                    await self._leaving.wait()
+                    return
+            for key in [key for key, kept in self._pools.items() if kept is pool]:
+                del self._pools[key]
 
     @asynccontextmanager
     async def _live(self) -> AsyncIterator[None]:
-        async with anyio.create_task_group() as self._tasks:
-            yield
-            self._leaving.set()
-        self._tasks = None
+        if self._tasks is not None:
+            raise RuntimeError(
+                "the client is in use in another block: make one for each block, or share the one block"
+            )
+        self._pools, self._leaving = {}, anyio.Event()
+        try:
+            async with anyio.create_task_group() as self._tasks:
+                yield
+                self._leaving.set()
+        finally:
+            self._tasks = None

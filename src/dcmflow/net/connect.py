@@ -9,6 +9,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 from msgspec.structs import replace
@@ -17,7 +18,7 @@ from dcmflow.errors import NetworkError, RemoteProtocolError
 from dcmflow.net import reasons
 from dcmflow.net.association import Association
 from dcmflow.net.node import Node
-from dcmflow.net.tls import client_context, server_name
+from dcmflow.net.tls import kept_client_context, server_name
 from dcmflow.net.transport import Transport
 from dcmflow.net.watch import Watch
 from dcmflow.protocol.connection import MAXIMUM_LENGTH, Connection
@@ -27,8 +28,10 @@ from dcmflow.protocol.items import (
     ProposedContext,
     UserInformation,
 )
-from dcmflow.protocol.negotiation import agreed
+from dcmflow.protocol.negotiation import agreed, refused
 from dcmflow.protocol.pdu import Abort, AssociateAccept, AssociateReject, AssociateRequest
+
+HEAD_START = 0.25  # seconds for an address before the next one is tried too (RFC 8305 5)
 
 IN_PROGRESS = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
 
@@ -94,7 +97,7 @@ async def connect(
 async def _reach(node: Node) -> Transport:
     """TCP, and TLS where the node wants it."""
     seconds = float(node.timeouts.connect)
-    secured = client_context(node.tls, node.host) if node.tls is not None else None
+    secured = kept_client_context(node.tls, node.host) if node.tls is not None else None
     with anyio.move_on_after(seconds):
         try:
             transport = Transport(await _connected(node))
@@ -117,28 +120,58 @@ async def _reach(node: Node) -> Transport:
 
 
 async def _connected(node: Node) -> socket.socket:
-    """A connected socket: the first address that answers. Raises OSError: that of the last one."""
+    """A connected socket: the first address that answers. Raises OSError: that of the last one.
+
+    An address that says nothing does not hold up the next one for long: nor does it take its time away.
+    """
+    found = await anyio.getaddrinfo(node.host, node.port, type=socket.SOCK_STREAM)
     failure = OSError(errno.EADDRNOTAVAIL, "it has no address")
-    for family, kind, protocol, _, address in await anyio.getaddrinfo(
-        node.host, node.port, type=socket.SOCK_STREAM
-    ):
-        sock = socket.socket(family, kind, protocol)
+    first: socket.socket | None = None
+
+    async def attempt(place: tuple[Any, ...], over: anyio.Event) -> None:
+        nonlocal failure, first
         try:
-            sock.setblocking(False)
-            code = sock.connect_ex(address)
-            if code in IN_PROGRESS:
-                await anyio.wait_writable(sock)
-                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if not code:
-                return sock
-            failure = OSError(code, os.strerror(code))
+            sock = await _dialled(*place)
         except OSError as error:
             failure = error
-        except BaseException:
-            sock.close()
-            raise
+        else:
+            if first is None:
+                first = sock
+                tasks.cancel_scope.cancel()
+            else:
+                sock.close()
+        over.set()
+
+    try:
+        async with anyio.create_task_group() as tasks:
+            for family, kind, protocol, _, address in found:
+                over = anyio.Event()
+                tasks.start_soon(attempt, (family, kind, protocol, address), over)
+                with anyio.move_on_after(HEAD_START):
+                    await over.wait()
+    except BaseException:
+        if first is not None:
+            first.close()
+        raise
+    if first is None:
+        raise failure
+    return first
+
+
+async def _dialled(family: int, kind: int, protocol: int, address: Any) -> socket.socket:
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setblocking(False)
+        code = sock.connect_ex(address)
+        if code in IN_PROGRESS:
+            await anyio.wait_writable(sock)
+            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, os.strerror(code))
+    except BaseException:
         sock.close()
-    raise failure
+        raise
+    return sock
 
 
 async def _ask(
@@ -193,19 +226,9 @@ async def _ask(
             calling_ae=calling_ae,
             called_ae=node.ae_title,
         )
-        association.agree(agreed(request, event), _refused(request, event))
+        association.agree(agreed(request, event), refused(request, event))
         return association
     raise _refusal(node, calling_ae, event)
-
-
-def _refused(request: AssociateRequest, accept: AssociateAccept) -> dict[tuple[str, str], int]:
-    results = {answered.id: answered.result for answered in accept.contexts if answered.result}
-    return {
-        (context.abstract_syntax, syntax): results[context.id]
-        for context in request.contexts
-        if context.id in results
-        for syntax in context.transfer_syntaxes
-    }
 
 
 def _refusal(node: Node, calling_ae: str, event: object) -> NetworkError:

@@ -53,7 +53,8 @@ class ApplicationEntity:
         max_associations: further ones are rejected as transient.
         max_pdu: the P-DATA-TF length that is offered, in bytes.
         room: where data sets go while they arrive.
-        notice: is told, in words, what an operator should know: kind, peer, text.
+        notice: is told, in words, what an operator should know: kind, peer, text. Kinds are `rejected`, `ended`, `idle` (it was not
+            used) and `failed` (a defect on our side).
 
     Raises:
         ConfigError: an entry of `accept_from` that is none.
@@ -131,6 +132,16 @@ class ApplicationEntity:
         if not self.callers or not other.callers:
             return not self.callers and not other.callers
         return any(mine.meets(its) for mine in self.callers for its in other.callers)
+
+    def must_differ_from(self, other: ApplicationEntity, port: int, name: str = "another one") -> None:
+        """Raise ConfigError when some caller could mean either this one or the other, called `name`, on this port."""
+        if self.collides(other):
+            title = "any AE title" if self.title == ANYONE else self.title
+            raise ConfigError(
+                f"{name} answers to {title} on port {port} for the same callers; give them different AE titles or a different"
+                " accept-from",
+                key="listen",
+            )
 
 
 class Caller(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Final, final
 import anyio
 from anyio.abc import TaskStatus
 
-from dcmflow.errors import ConfigError, NetworkError, RemoteProtocolError
+from dcmflow.errors import ConfigError, NetworkError, RemoteProtocolError, StageError
 from dcmflow.net import services
 from dcmflow.net.association import Association
 from dcmflow.net.causes import cause_of
@@ -25,6 +25,7 @@ from dcmflow.net.entity import (
     ApplicationEntity,
     choose,
 )
+from dcmflow.net.farewell import linger
 from dcmflow.net.node import Timeouts, Tls
 from dcmflow.net.transport import Transport
 from dcmflow.net.watch import Watch
@@ -35,6 +36,7 @@ from dcmflow.protocol.pdu import AssociateReject, AssociateRequest
 
 BACKLOG: Final = 512
 WAITING: Final = 256  # connections that have not associated yet
+SELDOM: Final = 60.0  # seconds between notices of what anybody can bring about as often as he likes
 AT_ONCE: Final = 64  # connections that are taken before others get a turn
 
 _SCARCE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -61,7 +63,7 @@ class Listener:
         host: the address to listen on; `0.0.0.0` is all of IPv4, `::` all of IPv6.
         port: 0: any free one, see `port` once it listens.
         tls: a context of the accepting side; None: plain.
-        timeouts: of connections that have not associated yet.
+        timeouts: of connections that have not associated yet; None: the longest `acse` of its entities.
         settings: what the context was made of, for those who share the listener.
 
     Attributes:
@@ -81,8 +83,10 @@ class Listener:
         self.port = port
         self.settings = settings
         self._tls = tls
-        self._timeouts = timeouts or Timeouts()
+        self._timeouts = timeouts
         self._entities: list[ApplicationEntity] = []
+        self._left: list[ApplicationEntity] = []  # were hosted, and are known as long as the port is open
+        self._told: dict[str, float] = {}  # when something was said that is not said each time
         self._waiting = 0
         self._draining = False
         self._open = anyio.Event()
@@ -99,18 +103,14 @@ class Listener:
             ConfigError: a caller could mean this one or one that is hosted already.
         """
         for other in self._entities:
-            if entity.collides(other):
-                title = "any AE title" if entity.title == ANYONE else entity.title
-                raise ConfigError(
-                    f"two application entities answer to {title} on port {self.port} for the same callers; give them different"
-                    " AE titles or a different accept-from",
-                    key="listen",
-                )
+            entity.must_differ_from(other, self.port)
         self._entities.append(entity)
+        self._left = [left for left in self._left if not entity.collides(left)]
         try:
             yield
         finally:
             self._entities.remove(entity)
+            self._left.append(entity)
 
     async def serve(self, *, task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED) -> None:
         """Listen until cancelled; the status is the port.
@@ -183,6 +183,12 @@ class Listener:
                     connected.setblocking(False)
                     if self._waiting >= WAITING:
                         connected.close()
+                        self._say_now_and_then(
+                            "rejected",
+                            "somebody",
+                            f"{WAITING} connections to port {self.port} have not asked for an association yet; further ones"
+                            " are closed",
+                        )
                         continue
                     self._waiting += 1
                     tasks.start_soon(self._connected, connected, watch)
@@ -190,8 +196,9 @@ class Listener:
     async def _connected(self, connected: socket.socket, watch: Watch) -> None:
         transport = Transport(connected)
         waiting = True
+        established = None
         try:
-            transport.deadline = anyio.current_time() + float(self._timeouts.acse)
+            transport.deadline = anyio.current_time() + self._patience()
             watch.add(transport)
             established = await self._establish(transport, watch)
             self._waiting -= 1
@@ -200,6 +207,11 @@ class Listener:
                 await services.serve(*established)
         except (NetworkError, RemoteProtocolError, OSError):
             pass  # whoever that was: there is no association to speak of
+        except StageError:
+            raise
+        except Exception as error:  # a defect costs this connection, and not the others
+            peer, entity = (established[0].peer, established[1]) if established else (_place(transport), None)
+            self._say("failed", peer, _words(error), entity)
         finally:
             if waiting:
                 self._waiting -= 1
@@ -214,20 +226,20 @@ class Listener:
             try:
                 await transport.start_tls(self._tls, server_name=None, server_side=True)
             except ssl.SSLError as error:
-                if self._entities:
-                    self._entities[0].notice("ended", transport.address[0], f"no TLS: {cause_of(error).what}")
+                what = f"no TLS on port {self.port}: {cause_of(error).what}"
+                self._say_now_and_then("ended", _place(transport), what)
                 return None
         connection = Connection("acceptor")
         request = await self._request(transport, connection)
         if request is None:
             return None
-        host, port = transport.address
-        peer = f"{request.calling_ae}@{f'[{host}]' if ':' in host else host}:{port}"
+        host = transport.address[0]
+        peer = f"{request.calling_ae}@{_place(transport)}"
         entity = self._choose(request, host)
         if isinstance(entity, AssociateReject):
             self._tell(request, peer, host, entity)
             await transport.write(connection.send(entity))
-            await self._linger(transport, connection)
+            await linger(connection, transport)
             return None
         connection.maximum_length = entity.max_pdu
         accept = answer(
@@ -260,7 +272,8 @@ class Listener:
             return CONTEXT_NAME_NOT_SUPPORTED
         entity = choose(self._entities, request.called_ae, request.calling_ae, host)
         if isinstance(entity, AssociateReject):
-            return entity
+            left = choose(self._left, request.called_ae, request.calling_ae, host)
+            return entity if isinstance(left, AssociateReject) else CONGESTED
         if self._draining or entity.draining:
             return CONGESTED
         if len(entity.associations) >= entity.max_associations:
@@ -283,17 +296,25 @@ class Listener:
         except RemoteProtocolError:
             with suppress(OSError):
                 await transport.write(connection.to_write())
-            await self._linger(transport, connection)
+            await linger(connection, transport)
             return None
 
-    async def _linger(self, transport: Transport, connection: Connection) -> None:
-        """Let the peer read what was said before the connection is closed."""
-        transport.finish()
-        transport.deadline = anyio.current_time() + 1.0
-        with suppress(OSError, RemoteProtocolError):
-            while count := await transport.read_into(connection.receive_buffer()):
-                connection.received(count)
-                connection.next_event()
+    def _patience(self) -> float:
+        """Seconds for a caller to ask for an association: who is meant is known only then."""
+        if self._timeouts is not None:
+            return float(self._timeouts.acse)
+        return max([float(entity.timeouts.acse) for entity in self._entities] or [float(Timeouts().acse)])
+
+    def _say(self, kind: str, peer: str, text: str, entity: ApplicationEntity | None = None) -> None:
+        """A notice to this entity, or to the first one where none is meant."""
+        for told in [entity] if entity is not None else self._entities[:1]:
+            told.notice(kind, peer, text)
+
+    def _say_now_and_then(self, kind: str, peer: str, text: str) -> None:
+        now = anyio.current_time()
+        if self._told.get(kind, -math.inf) + SELDOM <= now:
+            self._told[kind] = now
+            self._say(kind, peer, text)
 
     def _tell(self, request: AssociateRequest, peer: str, host: str, reject: AssociateReject) -> None:
         """Say to one of the entities, that which was meant if any was, that somebody was rejected."""
@@ -306,6 +327,17 @@ class Listener:
                 return
             meant = entities[0]
         meant.notice("rejected", peer, _rejection(request, reject))
+
+
+def _place(transport: Transport) -> str:
+    host, port = transport.address
+    return f"{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _words(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"
 
 
 def _rejection(request: AssociateRequest, reject: AssociateReject) -> str:

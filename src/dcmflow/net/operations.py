@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 
 async def echo(association: Association) -> Status:
-    """C-ECHO (PS3.7 9.1.5).
+    """C-ECHO; see `verify`."""
+    return (await verify(association)).status
+
+
+async def verify(association: Association) -> Answer:
+    """C-ECHO (PS3.7 9.1.5): returns the peer's status and comment.
 
     Raises:
         NoAcceptedContext: the peer does not take Verification.
@@ -33,7 +38,8 @@ async def echo(association: Association) -> Status:
         raise reasons.no_context(association.peer, VERIFICATION, "", refused)
     message_id = association.next_message_id()
     await association.send(Message(context.id, c_echo_rq(message_id)))
-    return status_of(await answer_to(association, message_id))
+    response = await answer_to(association, message_id)
+    return Answer(status_of(response), response.error_comment or "")
 
 
 async def store(

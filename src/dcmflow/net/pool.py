@@ -1,18 +1,16 @@
 """A pool of associations with one node: a few of them, kept warm, for many instances.
 
-`choosing` decides, this waits. Associations are opened by tasks of the pool, so that whoever waits may be served by another one
-that becomes free meanwhile, and an association that does not come holds nobody up: many peers serve one at a time and leave
-others unanswered. When others work and a further one is rejected or does not come within `FURTHER` seconds, the pool makes do
-with what it has for `MODEST` seconds; after `SLOW` seconds already, idle ones that lack what is wanted make way. Only when none
-can be had at all are those who wait told so (`breaker`). What a peer did not accept is not proposed again for a while (`taken`).
+`choosing` decides who gets which association and `roster` keeps the books, `opener` opens associations; this is what its users
+call and what waits. Whether it is worth calling the node says `breaker`, what it accepts `context_memory`.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from time import monotonic
-from typing import TYPE_CHECKING, Final, TypeVar, final
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, final
 
 import anyio
 from anyio.abc import TaskGroup
@@ -21,20 +19,23 @@ from dcmflow.errors import (
     AssociationAborted,
     DatasetError,
     LocalProtocolError,
+    NetworkTimeout,
     NoAcceptedContext,
 )
 from dcmflow.net import operations, reasons
 from dcmflow.net.association import Association
+from dcmflow.net.async_block import AsyncBlock
 from dcmflow.net.breaker import Breaker
-from dcmflow.net.choosing import Opening, choose, offer
 from dcmflow.net.connect import connect
-from dcmflow.net.contexts import Wanted, propose
+from dcmflow.net.context_memory import ContextMemory
+from dcmflow.net.contexts import Wanted
 from dcmflow.net.entity import Answer
-from dcmflow.net.lines import Line, Waiting, listen
-from dcmflow.net.living import Living
 from dcmflow.net.node import Node
+from dcmflow.net.opener import Opener
+from dcmflow.net.pooled_association import PooledAssociation
+from dcmflow.net.roster import Planned, Roster
 from dcmflow.net.storage import VERIFICATION
-from dcmflow.net.taken import Taken
+from dcmflow.net.waiter import Waiter
 from dcmflow.net.watch import Watch
 from dcmflow.protocol.items import ProposedContext
 from dcmflow.status import Status
@@ -44,17 +45,20 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FURTHER: Final = 3.0
-SLOW: Final = 0.5
-MODEST: Final = 60.0
 GOODBYE: Final = 5.0  # seconds for all releases together when the pool is left
 TICK: Final = 1.0  # seconds between two looks at idle associations
 _ECHO: Final = (VERIFICATION, "1.2.840.10008.1.2")
 _UNSENT: Final = (DatasetError, NoAcceptedContext, LocalProtocolError)  # raised before anything is written
 
 
+class _Share(NamedTuple):
+    associations: int
+    patience: float
+    most: int | None
+
+
 @final
-class Pool(Living):
+class Pool(AsyncBlock):
     """`async with Pool(node, calling_ae="DCMFLOW") as pool: await pool.store(instance)`.
 
     Leaving the block releases the associations, for at most `GOODBYE` seconds; cancelled, it aborts them.
@@ -66,24 +70,32 @@ class Pool(Living):
         patience: seconds after which a node that cannot be reached counts as down. Until then the errors that say so are transient,
             as far as they can be; later they are not: whoever tries again on transient errors would wait for each of ten
             thousand instances. An attempt a second goes on, so that a node that comes back is noticed.
+        notice: is told, in words, what an operator should know; without it the log of Python is.
     """
 
     def __init__(
-        self, node: Node, *, calling_ae: str, limit: int | None = None, patience: float = 5.0
+        self,
+        node: Node,
+        *,
+        calling_ae: str,
+        limit: int | None = None,
+        patience: float = 5.0,
+        notice: Callable[[str], None] | None = None,
     ) -> None:
         self.node = node
         self.calling_ae = calling_ae
-        self.breaker: Breaker = Breaker(patience)
-        self._limit = node.max_associations if limit is None else limit
-        self._modest = (0.0, 0)  # until when, and how many
-        self._lines: list[Line] = []
-        self._opening: list[tuple[Wanted, ...]] = []
-        self._waiters: list[Waiting] = []
-        self._turn = 0
-        self._taken = Taken()
+        self._alone = _Share(node.max_associations if limit is None else limit, patience, None)
+        self._shares: list[_Share] = []
+        self._notice = notice or logging.getLogger(__name__).warning
+        self._memory = ContextMemory()
+        self._breaker = Breaker(patience)
+        self._roster = Roster(self._alone.associations, self._breaker, self._memory, self._open)
+        self._used = monotonic()
+        self._alive = False
         self._releases: TaskGroup
         self._work: TaskGroup
         self._watch: Watch
+        self._opener: Opener
 
     # -- what it is for
 
@@ -113,280 +125,209 @@ class Pool(Living):
             NetworkError: no association could be had.
             Exception: what the operation raised.
         """
-        again = False
+        roster, again = self._roster, False
         while True:
-            line = self._idle_with(wanted) or await self._wait_for(wanted)
-            self._taken.use(wanted)
+            pooled = roster.take(wanted) or await self._wait_for(wanted)
+            self._memory.use(wanted)
             try:
-                answer = await operation(line.association)
+                answer = await operation(pooled.association)
             except AssociationAborted:
-                self._drop(line)
-                if again or not line.answered:
+                roster.drop(pooled)
+                if again or not pooled.answered:
                     raise
                 again = True
                 self._distrust_idle()
             except _UNSENT:
-                self._free(line)
+                roster.free(pooled)
                 raise
             except BaseException:
-                self._drop(line)
+                roster.drop(pooled)
                 raise
             else:
-                line.answered += 1
-                self._free(line)
+                pooled.answered += 1
+                roster.free(pooled)
                 return answer
 
     @asynccontextmanager
     async def associate(self, contexts: Sequence[ProposedContext]) -> AsyncIterator[Association]:
         """An association of one's own, with these contexts, counted as one of those that the pool may have.
 
-        Leaving the block releases it, an exception aborts it.
+        Leaving the block releases it, an exception aborts it. Who waits for an association while all are in such blocks is told so
+        after the `connect` timeout of the node.
 
         Raises:
             NetworkError, RemoteProtocolError: it did not come about.
         """
-        waiter = await self._wait(Waiting(None, self._turn))
+        waiter = await self._wait(None)
         try:
             if waiter.replaced is not None:
-                await waiter.replaced.association.release()
+                await waiter.replaced.release()
             association = await connect(self.node, contexts, calling_ae=self.calling_ae, watch=self._watch)
         except BaseException:
-            self._not_opened()
+            self._roster.own_failed()
             raise
-        line = Line(association, frozenset(), busy=True)
-        self._opening.remove(())
-        self._lines.append(line)
+        pooled = PooledAssociation(association, frozenset(), notice=self._notice, busy=True)
+        self._roster.own_opened(pooled)
         try:
             yield association
             await association.release()
         finally:
-            self._drop(line)
+            self._roster.drop(pooled)
 
     @contextmanager
-    def share(self, associations: int) -> Iterator[None]:
-        """In the block, that many associations more are allowed: for several who use one pool."""
-        self._limit += associations
+    def share(
+        self,
+        associations: int,
+        *,
+        patience: float = 0.0,
+        most: int | None = None,
+        upcoming: Callable[[], Iterable[Wanted]] = tuple,
+    ) -> Iterator[None]:
+        """In the block, that many associations more are allowed: for several who use one pool.
+
+        Args:
+            patience: the longest of all counts.
+            most: associations at most, of all who share it; the smallest counts.
+            upcoming: says which presentation contexts will be wanted soon, the next one first.
+        """
+        share = _Share(associations, patience, most)
+        self._shares.append(share)
+        self._roster.upcoming.append(upcoming)
+        self._add_up()
         try:
             yield
         finally:
-            self._limit -= associations
+            self._shares.remove(share)
+            self._roster.upcoming.remove(upcoming)
+            self._add_up()
+
+    def _add_up(self) -> None:
+        shares = [self._alone, *self._shares]
+        most = [share.most for share in shares if share.most is not None]
+        self._roster.limit = min([sum(share.associations for share in shares), *most])
+        self._breaker.patience = max(share.patience for share in shares)
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return len(self._roster.associations)
 
-    # -- asking and giving back
+    @property
+    def unused(self) -> float:
+        """Seconds for which nobody has used it and it has had no association."""
+        if self._roster.associations or self._roster.opening or self._roster.waiters:
+            self._used = monotonic()
+        return monotonic() - self._used
 
-    def _idle_with(self, wanted: Wanted) -> Line | None:
-        for line in self._lines:
-            if not line.busy and wanted in line.contexts:
-                line.busy = True
-                return line
-        return None
+    # -- waiting
 
-    async def _wait_for(self, wanted: Wanted) -> Line:
-        if self._taken.refuses(wanted):
-            raise reasons.no_context(self.node, *wanted, self._taken.result(wanted))
-        if self.breaker.holds and not self._lines:
-            raise self.breaker.error()
-        line = (await self._wait(Waiting(wanted, self._turn))).line
-        assert line is not None
-        return line
+    async def _wait_for(self, wanted: Wanted) -> PooledAssociation:
+        if self._memory.refuses(wanted):
+            raise reasons.no_context(self.node, *wanted, self._memory.result(wanted))
+        if self._breaker.holds and self._breaker.hopeless and not self._roster.associations:
+            raise self._breaker.error()
+        pooled = (await self._wait(wanted)).given
+        assert pooled is not None
+        return pooled
 
-    async def _wait(self, waiter: Waiting) -> Waiting:
-        self._waiters.append(waiter)
-        self._assign()
+    async def _wait(self, wanted: Wanted | None) -> Waiter:
+        if not self._alive:
+            raise RuntimeError("a pool is used in its block: async with Pool(node, calling_ae=...) as pool")
+        self._used = monotonic()
+        waiter = self._roster.wait(wanted)
         try:
-            await waiter.came.wait()
+            await waiter.decided.wait()
         except BaseException:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
-            elif waiter.line is not None:
-                self._free(waiter.line)
-            elif waiter.error is None:
-                if waiter.replaced is not None:
-                    waiter.replaced.association.abort()
-                self._not_opened()
+            self._roster.leave(waiter)
             raise
         if waiter.error is not None:
             raise waiter.error
         return waiter
 
-    def _not_opened(self) -> None:
-        self._opening.remove(())
-        self._assign()
-
-    def _free(self, line: Line) -> None:
-        if not line.association.usable:
-            self._drop(line)
-            return
-        if self._waiters and self._waiters[0].wanted in line.contexts:  # as `choose` would, but quickly
-            self._give(self._waiters[0], line)
-            return
-        line.busy = False
-        line.since = monotonic()
-        if self._waiters:
-            self._assign()
-
-    def _drop(self, line: Line) -> None:
-        line.association.abort()
-        if line in self._lines:
-            self._lines.remove(line)
-            self._assign()
-
-    def _distrust_idle(self) -> None:
-        """One has ended unnoticed: so may the others have."""
-        for line in [line for line in self._lines if not line.busy]:
-            self._drop(line)
-
-    def _assign(self) -> None:
-        if not self._waiters:
-            return
-        until, few = self._modest
-        choice = choose(
-            self._lines,
-            self._opening,
-            min(few, self._limit) if few and monotonic() < until else self._limit,
-            self._waiters,
-            turn=self._turn,
-            recent=self._taken.recent(),
-        )
-        for waiter, line in choice.given:
-            self._give(waiter, line)
-        for opening in choice.opened:
-            if opening.instead_of is not None:
-                self._lines.remove(opening.instead_of)
-            self._opening.append(opening.contexts)
-            if opening.waiter.wanted is None:
-                opening.waiter.replaced = opening.instead_of
-                self._called(opening.waiter)
-            else:
-                self._work.start_soon(self._open, opening)
-
-    def _give(self, waiter: Waiting, line: Line) -> None:
-        line.busy = True
-        waiter.line = line
-        self._turn += 1
-        self._called(waiter)
-
-    def _called(self, waiter: Waiting, error: Exception | None = None) -> None:
-        self._waiters.remove(waiter)
-        waiter.error = error
-        waiter.came.set()
-
-    # -- opening
-
-    async def _open(self, opening: Opening[Line, Waiting]) -> None:
-        contexts = opening.contexts
-        association = failure = None
-        decided = anyio.Event()
-        try:
-            if opening.instead_of is not None:
-                await opening.instead_of.association.release()
-            contexts = self._with_newcomers(contexts)
-            with anyio.CancelScope() as attempt:
-                self._work.start_soon(self._oversee, attempt, decided)
-                association = await connect(
-                    self.node, propose(contexts), calling_ae=self.calling_ae, watch=self._watch
-                )
-        except Exception as error:  # is raised where somebody waits for it
-            failure = error
-        finally:
-            self._opening.remove(contexts)
-            decided.set()
-        if association is not None:
-            self._opened(association, contexts)
-        elif self._lines:
-            self._be_modest()
-        elif failure is not None:
-            self.breaker.failed(failure)
-            for waiter in [waiter for waiter in self._waiters if waiter.wanted is not None]:
-                self._called(waiter, self.breaker.error())
-        self._assign()
-
-    async def _oversee(self, attempt: anyio.CancelScope, decided: anyio.Event) -> None:
-        """While others work and this one does not come, end idle ones: the peer may be waiting for that. Then give it up."""
-        waited = 0.0
-        while True:
-            with anyio.move_on_after(SLOW):
-                await decided.wait()
-                return
-            waited = waited + SLOW if self._lines else 0.0
-            if waited >= FURTHER:
-                attempt.cancel()
-                return
-            idle = next((line for line in self._lines if not line.busy), None)
-            if idle is not None and self._waiters:  # nobody of them has use for it
-                self._lines.remove(idle)
-                self._be_modest()
-                await idle.association.release()
-
-    def _with_newcomers(self, contexts: tuple[Wanted, ...]) -> tuple[Wanted, ...]:
-        """What is being opened proposes what is waited for by now."""
-        more = offer(contexts, (waiter.wanted for waiter in self._waiters))
-        self._opening[self._opening.index(contexts)] = more
-        return more
-
-    def _be_modest(self) -> None:
-        self._modest = (monotonic() + MODEST, max(1, len(self._lines)))
-
-    def _opened(self, association: Association, proposed: tuple[Wanted, ...]) -> None:
-        self.breaker.worked()
-        accepted = frozenset(
-            (context.abstract_syntax, context.transfer_syntax)
-            for context in association.contexts.values()
-            if context.as_scu
-        )
-        self._taken.learn(proposed, accepted, association.refused)
-        for waiter in list(self._waiters):
-            if (wanted := waiter.wanted) is not None and wanted in proposed and wanted not in accepted:
-                self._called(waiter, reasons.no_context(self.node, *wanted, self._taken.result(wanted)))
-        if accepted:
-            self._lines.append(Line(association, accepted))
-            self._modest = (self._modest[0], max(self._modest[1], len(self._lines)))
-        else:
-            self._releases.start_soon(association.release)
+    def _open(self, opening: Planned) -> None:
+        self._work.start_soon(self._opener.open, opening)
 
     # -- while it lives
 
     @asynccontextmanager
     async def _live(self) -> AsyncIterator[None]:
+        if self._alive:
+            raise RuntimeError(f"the pool of associations with {self.node} is in use in another block")
+        roster = self._roster
         try:
             async with Watch() as self._watch, anyio.create_task_group() as self._releases:
                 async with anyio.create_task_group() as self._work:
+                    self._opener = Opener(
+                        self.node,
+                        self.calling_ae,
+                        roster=roster,
+                        breaker=self._breaker,
+                        memory=self._memory,
+                        watch=self._watch,
+                        tasks=self._work,
+                        releases=self._releases,
+                        notice=self._notice,
+                    )
                     self._work.start_soon(self._look_after_idle)
-                    yield
+                    self._alive = True
+                    try:
+                        yield
+                    finally:
+                        self._leave()
                     self._work.cancel_scope.cancel()
                 if anyio.current_effective_deadline() > anyio.current_time():
                     await self._release_all()
                 self._releases.cancel_scope.cancel()
         finally:
-            for line in self._lines:
-                line.association.abort()
+            for pooled in roster.associations:
+                pooled.association.abort()
+            roster.associations.clear()
+
+    def _leave(self) -> None:
+        self._alive = False
+        for waiter in list(self._roster.waiters):
+            self._roster.tell(waiter, RuntimeError(f"the pool of associations with {self.node} was left"))
 
     async def _release_all(self) -> None:
         with anyio.move_on_after(GOODBYE):
             async with anyio.create_task_group() as releases:
-                for line in self._lines:
-                    releases.start_soon(line.association.release)
+                for pooled in self._roster.associations:
+                    releases.start_soon(pooled.release)
+
+    def _distrust_idle(self) -> None:
+        """One has ended unnoticed: so may the others have."""
+        for pooled in [pooled for pooled in self._roster.associations if not pooled.busy]:
+            self._end(pooled)
+
+    def _end(self, pooled: PooledAssociation) -> None:
+        self._roster.associations.remove(pooled)
+        self._releases.start_soon(pooled.release)
 
     async def _look_after_idle(self) -> None:
         """End those that were not used for long, and see whether the peer has ended others."""
         longest = 0.9 * float(self.node.timeouts.idle)
         while True:
             await anyio.sleep(TICK)
-            for line in list(self._lines):
-                unused = monotonic() - line.since
-                if line.busy or unused < TICK or line not in self._lines:
+            for pooled in list(self._roster.associations):
+                unused = monotonic() - pooled.since
+                if pooled.busy or unused < TICK or pooled not in self._roster.associations:
                     continue
                 if unused >= longest:
-                    self._lines.remove(line)
-                    self._releases.start_soon(line.association.release)
+                    self._end(pooled)
                 else:
-                    await self._listen_to(line)
+                    await self._look_at(pooled)
+            self._tell_the_stuck()
 
-    async def _listen_to(self, line: Line) -> None:
-        line.busy, since = True, line.since
+    async def _look_at(self, pooled: PooledAssociation) -> None:
+        pooled.busy, since = True, pooled.since
         with anyio.move_on_after(0):
-            await listen(line.association)
-        self._free(line)
-        line.since = since
+            await pooled.notice_end()
+        self._roster.free(pooled)
+        pooled.since = since
+
+    def _tell_the_stuck(self) -> None:
+        seconds = float(self.node.timeouts.connect)
+        for waiter in self._roster.stuck(seconds):
+            error = NetworkTimeout(
+                f"waited {seconds:g} s for one of the {len(self)} associations with {self.node}: all are in `associate` "
+                "blocks; use those, leave one of the blocks, or let the node have more (max_associations)"
+            )
+            self._roster.tell(waiter, error)

@@ -26,7 +26,9 @@ SPILL: Final = 64 * 1024 * 1024
 EARLY: Final = 8 * 1024 * 1024  # where the file is to be kept anyway, there is nothing to gain from waiting
 BLOCK: Final = 4 * 1024 * 1024  # what is written to a file at once
 ODDMENTS: Final = 16 * 1024 * 1024  # the largest data set of a command other than C-STORE
-WRITERS: Final = 8  # threads that write for all receptions of a listener: one slow disk is not to take those of everybody
+WRITERS: Final = (
+    8  # threads that write for all receptions of a listener: one slow disk is not to take those of everybody
+)
 
 _ROOM: Final = BLOCK + 256 * 1024  # a block, and the stretch that fills it
 

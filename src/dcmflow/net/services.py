@@ -43,9 +43,7 @@ async def serve(association: Association, entity: ApplicationEntity) -> None:
         with association.scope:
             while True:
                 draining = entity.draining
-                received = await association.receive(
-                    timeout=_idle(entity), reception=reception, idle=True
-                )
+                received = await association.receive(timeout=_idle(entity), reception=reception, idle=True)
                 if received is None:
                     return
                 if draining and received.command.field == Field.C_STORE_RQ:

@@ -1,7 +1,7 @@
 """TLS for associations, as BCP 195 (RFC 9325) and the profile of PS3.15 B.12 ask for.
 
 TLS 1.2 or newer, in 1.2 forward secrecy and authenticated encryption only, no renegotiation. A context is made anew each
-time, so certificates that were renewed on disk are taken up.
+time, or when its files are others, so certificates that were renewed on disk are taken up.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import NoReturn
 
@@ -43,6 +44,32 @@ def client_context(tls: Tls, host: str) -> ssl.SSLContext:
     if tls.cert is not None:
         _show(context, tls.cert, tls.key)
     return context
+
+
+def kept_client_context(tls: Tls, host: str) -> ssl.SSLContext:
+    """As `client_context`, the same one each time as long as the files are the same; it is not to be changed."""
+    return _kept(tls, host, _state_of_files(tls))
+
+
+@lru_cache(maxsize=64)
+def _kept(tls: Tls, host: str, files: tuple[object, ...]) -> ssl.SSLContext:
+    return client_context(tls, host)
+
+
+def _state_of_files(tls: Tls) -> tuple[object, ...]:
+    """Something else when one of the files that are read is another, without reading them."""
+    names = [tls.cert, tls.key, tls.ca]
+    if tls.verify and tls.ca is None:
+        names += ssl.get_default_verify_paths()[:2]
+    return tuple(_state(name) for name in names)
+
+
+def _state(name: str | None) -> tuple[int, ...] | None:
+    try:
+        found = Path(name).expanduser().stat() if name is not None else None
+    except OSError:  # which loading it will say
+        return None
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns) if found is not None else None
 
 
 def server_context(tls: Tls) -> ssl.SSLContext:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 from msgspec import Meta
 from msgspec.structs import replace
@@ -15,6 +15,8 @@ from dcmflow.flow.context import Context
 from dcmflow.flow.policy import Retry, longest_wait
 from dcmflow.flow.stage import Sink
 from dcmflow.net.address import parse_node
+from dcmflow.net.breaker import HOLD
+from dcmflow.net.contexts import Wanted
 from dcmflow.net.entity import Answer
 from dcmflow.net.node import Local, Node, Timeouts, ae_title
 from dcmflow.net.pool import Pool
@@ -43,6 +45,8 @@ class Store(_Sending, frozen=True):
     Accepted means that the node has answered Success, or a warning, which is reported. Associations are opened when they are
     needed, with the presentation contexts that are, and are kept.
     """
+
+    looks_ahead: ClassVar[bool] = True
 
     to: Annotated[
         str,
@@ -83,27 +87,33 @@ class Store(_Sending, frozen=True):
 
     @asynccontextmanager
     async def open(self, context: Context) -> AsyncIterator[_Actor]:
-        node, associations = self._node(context)
+        node = self._node(context)
         local: Local = context.local or Local()
         title = ae_title(self.calling_ae) if self.calling_ae else local.ae_title
-        patience = longest_wait(self.retry) if self.retry is not None else 0.0
         pool = await context.resource(
             ("associations", node, title),
-            lambda: Pool(node, calling_ae=title, limit=0, patience=patience),
+            lambda: Pool(node, calling_ae=title, limit=0, patience=0.0, notice=context.warn),
         )
-        with pool.share(associations):
+        most = node.max_associations if self.to in context.nodes else None
+
+        def upcoming() -> list[Wanted]:
+            return [(instance.sop_class_uid, instance.transfer_syntax_uid) for instance in context.upcoming()]
+
+        with pool.share(self.associations, patience=self._patience(), most=most, upcoming=upcoming):
             yield _Actor(context, pool)
 
-    def _node(self, context: Context) -> tuple[Node, int]:
+    def _patience(self) -> float:
+        """Seconds within which each attempt has been a call: while the breaker holds, an attempt waits."""
+        if self.retry is None:
+            return 0.0
+        return max(longest_wait(self.retry), (self.retry.attempts - 1) * HOLD)
+
+    def _node(self, context: Context) -> Node:
         try:
             node: Node = parse_node(self.to, context.nodes)
         except ConfigError as error:
             raise error.at(key="to") from None
-        known = self.to in context.nodes
-        associations = min(self.associations, node.max_associations) if known else self.associations
-        if self.timeouts is not None:
-            node = replace(node, timeouts=self.timeouts)
-        return node, associations
+        return node if self.timeouts is None else replace(node, timeouts=self.timeouts)
 
 
 class _Actor:
@@ -139,7 +149,8 @@ class _Actor:
     def _refusal(self, instance: Instance, answer: Answer) -> Refused:
         status = answer.status
         return Refused(
-            f"{self._pool.node} refused {instance.sop_instance_uid}: {_said(answer)}",
+            # what matters first: a sender is told 64 characters of it
+            f"refused with {_said(answer)} by {self._pool.node}",
             status=status,
             instance_uid=instance.sop_instance_uid,
             transient=status & 0xFF00 == 0xA700 or status == _RESOURCE_LIMITATION,

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import anyio
 from anyio import BrokenResourceError, ClosedResourceError
@@ -16,7 +16,7 @@ from msgspec import Meta, field
 from dcmflow.dicom.instance import Instance, Origin
 from dcmflow.errors import ConfigError, DatasetError, Refused
 from dcmflow.flow.context import Context, Draining, Emit
-from dcmflow.flow.events import AssociationEnded, AssociationRejected
+from dcmflow.flow.events import AssociationEnded, AssociationFailed, AssociationIdle, AssociationRejected
 from dcmflow.flow.stage import Source
 from dcmflow.net import services
 from dcmflow.net.address import parse_listen
@@ -31,6 +31,12 @@ from dcmflow.units import parse_duration, parse_size
 
 _MISMATCH = Status(0xA900)
 _DEFLATED = "1.2.840.10008.1.2.1.99"
+_EVENTS = {
+    "rejected": AssociationRejected,
+    "ended": AssociationEnded,
+    "idle": AssociationIdle,
+    "failed": AssociationFailed,
+}
 
 
 class Scp(Source, frozen=True):
@@ -100,9 +106,9 @@ class Scp(Source, frozen=True):
     @asynccontextmanager
     async def open(self, context: Context) -> AsyncIterator[_Actor]:
         place, tls, secured = self._place(context)
-        key = ("listener", place.host, place.port)
+        key = ("listener", place.host, place.port or context.stage)  # 0 is another port for each
         listener = await context.resource(
-            key, lambda: listening(place.host, place.port, tls=secured, timeouts=self.timeouts, settings=tls)
+            key, lambda: listening(place.host, place.port, tls=secured, settings=tls)
         )
         if listener.settings != tls:
             raise ConfigError(
@@ -123,7 +129,28 @@ class Scp(Source, frozen=True):
         return ""
 
     def check(self, context: Context) -> None:
-        self._place(context)
+        place, _, _ = self._place(context)
+        mine = self._entity(place.ae_title)
+        for name, other in context.stages.items():
+            if name == context.stage:
+                break  # each pair once
+            if not isinstance(other, Scp):
+                continue
+            there = parse_listen(other.listen, context.local)
+            if place.port and (there.host, there.port) == (place.host, place.port):
+                mine.must_differ_from(other._entity(there.ae_title), place.port, f"source {name}")
+
+    def _entity(self, title: str, **options: Any) -> ApplicationEntity:
+        return ApplicationEntity(
+            ANYONE if title == ANY_AE else title,
+            accept_from=self.accept_from,
+            sop_classes=self.sop_classes,
+            transfer_syntaxes=self.transfer_syntaxes,
+            max_associations=self.max_associations,
+            max_pdu=self.max_pdu,
+            timeouts=self.timeouts,
+            **options,
+        )
 
     def _place(self, context: Context) -> tuple[Local, Tls | None, ssl.SSLContext | None]:
         """Where to listen, and how. Raises ConfigError: a certificate cannot be loaded."""
@@ -146,15 +173,9 @@ class _Actor:
         self._emit: Emit | None = None
         self._over = anyio.Event()
         self._settled = stage.respond == "settled"
-        self.entity = ApplicationEntity(
-            ANYONE if title == ANY_AE else title,
-            accept_from=stage.accept_from,
+        self.entity: ApplicationEntity = stage._entity(
+            title,
             store=self._store,
-            sop_classes=stage.sop_classes,
-            transfer_syntaxes=stage.transfer_syntaxes,
-            max_associations=stage.max_associations,
-            max_pdu=stage.max_pdu,
-            timeouts=stage.timeouts,
             room=Room(parse_size(stage.spill), landing=_writable(context.landing)),
             notice=self._notice,
         )
@@ -171,11 +192,12 @@ class _Actor:
         entity = self.entity
         entity.last_active = anyio.current_time()
         while not self._over.is_set():
+            await entity.empty()
             left = entity.last_active + patience - anyio.current_time()
-            if left <= 0 and not entity.associations:
+            if left <= 0:
                 services.drain(entity)
                 return
-            with anyio.move_on_after(left if left > 0 else patience):
+            with anyio.move_on_after(left):
                 await self._over.wait()
 
     async def drain(self) -> None:
@@ -221,8 +243,7 @@ class _Actor:
         return Answer(status, receipt.reason)
 
     def _notice(self, kind: str, peer: str, text: str) -> None:
-        event = AssociationRejected if kind == "rejected" else AssociationEnded
-        self._context.report(event(stage=self._context.stage, peer=peer, reason=text))
+        self._context.report(_EVENTS[kind](stage=self._context.stage, peer=peer, reason=text))
 
 
 def _writable(folder: str | None) -> str | None:

@@ -1,8 +1,8 @@
-"""What a node takes, as far as it is known: the presentation contexts that were used lately, and those that it did not accept."""
+"""What is known of the presentation contexts that a node takes: those that were used lately, and those that it did not accept."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from time import monotonic
 from typing import Final, final
@@ -11,10 +11,11 @@ from dcmflow.net.contexts import Wanted
 
 REFUSED: Final = 60.0  # seconds for which it is believed that the answer would be the same
 REMEMBERED: Final = 512
+_FOR_GOOD: Final = (3, 4)  # PS3.8 table 9-18: abstract syntax, transfer syntaxes not supported
 
 
 @final
-class Taken:
+class ContextMemory:
     """Of one node."""
 
     def __init__(self) -> None:
@@ -40,17 +41,29 @@ class Taken:
         return self._refused.get(wanted, (0.0, None))[1]
 
     def learn(
-        self, proposed: Collection[Wanted], accepted: Collection[Wanted], refused: Mapping[Wanted, int]
-    ) -> None:
-        """An association was accepted, with answers to what was proposed."""
+        self, proposed: Sequence[Wanted], accepted: Collection[Wanted], results: Mapping[Wanted, int]
+    ) -> set[Wanted]:
+        """An association was accepted, with answers to what was proposed.
+
+        Some peers have room for few presentation contexts, and say "no reason" to the others. So that says nothing about a context
+        unless it was proposed before all others, or nothing else was accepted either.
+
+        Returns:
+            What is refused.
+        """
         now = monotonic()
         for known in [
             known for known, (until, _) in self._refused.items() if until <= now or known in accepted
         ]:
             del self._refused[known]
-        for wanted in proposed:
-            if wanted not in accepted:
-                self._refused[wanted] = (now + REFUSED, refused.get(wanted))
-                self._recent.pop(wanted, None)
+        refused = {
+            wanted
+            for number, wanted in enumerate(proposed)
+            if wanted not in accepted and (not number or not accepted or results.get(wanted) in _FOR_GOOD)
+        }
+        for wanted in refused:
+            self._refused[wanted] = (now + REFUSED, results.get(wanted))
+            self._recent.pop(wanted, None)
         for old in list(islice(self._recent, max(0, len(self._recent) - REMEMBERED))):
             del self._recent[old]
+        return refused

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 
-class Living:
+class AsyncBlock:
     """`_live()` says what happens around the block.
 
     A task group puts whatever passes through it into an exception group. What the block raises is not to be changed by that: it
@@ -20,8 +20,9 @@ class Living:
         raise NotImplementedError
 
     async def __aenter__(self) -> Self:
-        self._life = self._live()
-        await self._life.__aenter__()
+        life = self._live()
+        await life.__aenter__()  # where that fails, what is in use stays in use
+        self._life = life
         return self
 
     async def __aexit__(
