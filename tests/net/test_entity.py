@@ -119,7 +119,7 @@ def test_a_caller_who_could_mean_two_is_a_collision(one: list[str], other: list[
         listener = Listener("127.0.0.1", 4711)
         with (
             listener.host(entity("A", *a)),
-            pytest.raises(ConfigError, match=r"answer to A on port 4711"),
+            pytest.raises(ConfigError, match=r"another one answers to A on port 4711"),
             listener.host(entity("A", *b)),
         ):
             pass
