@@ -61,7 +61,9 @@ async def emitted(gate: Gate, *, cancel: bool = False) -> list[list[str]]:
                 await anyio.wait_all_tasks_blocked()
             if cancel:
                 tasks.cancel_scope.cancel()
-            _Gate.go.set()
+            else:
+                _Gate.go.set()
+        _Gate.go.set()  # once those that were cancelled are gone
         running.close(source)
     return _Gate.seen
 

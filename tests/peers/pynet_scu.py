@@ -48,6 +48,22 @@ def _associations(contexts: list[tuple[str, str]]) -> Iterator[list[tuple[str, s
 
 
 def _send(settings: dict[str, Any], contexts: list[tuple[str, str]], files: list[str]) -> int | None:
+    """How many failed; None: no association. pynetdicom may lose a response and the association: the rest goes over another."""
+    failed = 0
+    for last in (False, False, True):
+        left = _send_once(settings, contexts, files, last=last)
+        if left is None:
+            return None
+        failed += left[0]
+        files = left[1]
+        if not files:
+            break
+    return failed
+
+
+def _send_once(
+    settings: dict[str, Any], contexts: list[tuple[str, str]], files: list[str], *, last: bool
+) -> tuple[int, list[str]] | None:
     ae = AE(ae_title=settings["calling_ae"])
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 10
     proposed = [build_context(sop_class, syntax) for sop_class, syntax in contexts]
@@ -71,10 +87,12 @@ def _send(settings: dict[str, Any], contexts: list[tuple[str, str]], files: list
         except (ValueError, RuntimeError) as error:  # no accepted context; the association is gone
             print(error, file=sys.stderr)
             status = None
+        if status is None and not association.is_established and not last:
+            return failed, files[number - 1 :]
         print(json.dumps({"file": path, "status": status}), flush=True)
         failed += status != 0
     association.release()
-    return failed
+    return failed, []
 
 
 def _without_nagle(event: evt.Event) -> None:

@@ -21,6 +21,7 @@ from dcmflow.dicom.instance import Instance
 from dcmflow.errors import DcmflowError, Refused, StageError
 from dcmflow.flow.context import Context, Draining, Emit
 from dcmflow.flow.delivery import Delivery
+from dcmflow.flow.direct_channel import DirectChannel
 from dcmflow.flow.events import InstanceDiverted, InstanceRefused, InstanceSkipped, RetryScheduled
 from dcmflow.flow.failure import describe, died, only_cause
 from dcmflow.flow.graph import OTHERWISE
@@ -58,6 +59,16 @@ class Node:
             waiting: Waiting = {}
             self.channel, self.inbox = VisibleChannel(channel, waiting), VisibleInbox(inbox, waiting)
             context.upcoming = self.inbox.upcoming
+        elif isinstance(stage, Sink) and stage.writes_directly:
+            self.channel = DirectChannel(channel, self)
+        self._writing = 0
+
+    @property
+    def at_rest(self) -> bool:
+        """Nothing waits in its inbox, and where order counts nobody writes."""
+        if self._writing and self.stage.tasks == 1:
+            return False
+        return not self.inbox.statistics().current_buffer_used
 
     def statistics(self) -> StageStatistics:
         counters = self.counters
@@ -219,7 +230,11 @@ class Node:
         write = self._call(self.actor.write, lambda answer: answer is False)
         counters = self.counters
         while (delivery := await self._take()) is not None:
-            another_version = await write(delivery)
+            self._writing += 1
+            try:
+                another_version = await write(delivery)
+            finally:
+                self._writing -= 1
             if another_version is not None:
                 counters.sent += 1
                 delivery.accept(lapse=another_version)

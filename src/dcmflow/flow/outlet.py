@@ -9,13 +9,14 @@ from anyio import WouldBlock
 from anyio.streams.memory import MemoryObjectSendStream
 
 from dcmflow.flow.delivery import Delivery
+from dcmflow.flow.direct_channel import DirectChannel
 from dcmflow.flow.visible_inbox import VisibleChannel
 from dcmflow.status import Status
 
 if TYPE_CHECKING:
     from dcmflow.flow.ledger import Ledger
 
-Channel = MemoryObjectSendStream[Delivery] | VisibleChannel
+Channel = MemoryObjectSendStream[Delivery] | VisibleChannel | DirectChannel
 
 
 class Fanout:

@@ -208,6 +208,11 @@ class Sink(Stage, frozen=True, kw_only=True):
         ),
     ] = True
 
+    @property
+    def writes_directly(self) -> bool:
+        """Its actor has `write_nowait(instance)`: as `write`, but raises where it would have to wait; see `direct_channel`."""
+        return False
+
     def landing(self, context: Context) -> str | None:
         """A folder on the file system where this sink keeps instances as files; None: it does not."""
         return None

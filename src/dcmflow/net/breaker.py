@@ -28,7 +28,7 @@ class Breaker:
 
     def __init__(self, patience: float) -> None:
         self.patience = patience
-        self.failures = 0
+        self.failures: int = 0
         self._error: Exception | None = None
         self._first = self._last = 0.0
 

@@ -35,7 +35,7 @@ class Candidate:
     __slots__ = ("busy", "contexts")
 
     def __init__(self, contexts: Collection[Wanted], *, busy: bool = False) -> None:
-        self.contexts = contexts
+        self.contexts: Collection[Wanted] = contexts
         self.busy: bool = busy
 
 

@@ -77,8 +77,8 @@ class ApplicationEntity:
         self.title = title
         self.callers: tuple[Caller, ...] = tuple(Caller.parse(text) for text in accept_from)
         self.store = store
-        self.sop_classes = frozenset(sop_classes)
-        self.transfer_syntaxes = tuple(transfer_syntaxes)
+        self.sop_classes: frozenset[str] = frozenset(sop_classes)
+        self.transfer_syntaxes: tuple[str, ...] = tuple(transfer_syntaxes)
         self.max_associations = max_associations
         self.max_pdu = max_pdu
         self.timeouts: Timeouts = timeouts or Timeouts()

@@ -80,7 +80,7 @@ class Listener:
         settings: Tls | None = None,
     ) -> None:
         self.address = host
-        self.port = port
+        self.port: int = port
         self.settings = settings
         self._tls = tls
         self._timeouts = timeouts

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Final
 
 import anyio
-from anyio import to_thread
+from anyio import WouldBlock, to_thread
 from msgspec import Meta
 
 from dcmflow.dicom.instance import Instance
@@ -75,6 +75,10 @@ class Directory(_Grouping, frozen=True):
     def promise(self) -> str:
         return "on disk at" if self.fsync else "handed to the file system at"
 
+    @property
+    def writes_directly(self) -> bool:
+        return not self.fsync
+
     def landing(self, context: Context) -> str | None:
         return str(context.path(self.path))
 
@@ -122,6 +126,17 @@ class _Actor:
         self._hopeful = True
         self._swept: OrderedDict[str, None] = OrderedDict({root: None})
 
+    def write_nowait(self, instance: Instance) -> bool | None:
+        """As `write`, where that need not wait. Raises WouldBlock where it would, and what `write` raises."""
+        if instance.payload.size > INLINE:
+            raise WouldBlock
+        target = os.path.join(self._root, self._path(instance))
+        if target in self._busy or os.path.dirname(target) not in self._swept:
+            raise WouldBlock
+        placement = self._placement(instance, target)
+        perform([placement])
+        return self._placed(placement)
+
     async def write(self, instance: Instance) -> bool | None:
         stage = self._stage
         target = os.path.join(self._root, self._path(instance))
@@ -132,21 +147,30 @@ class _Actor:
             folder = os.path.dirname(target)
             if _first(self._swept, folder) and os.path.isdir(folder):  # noqa: ASYNC240 - once per folder
                 await to_thread.run_sync(writing.sweep, folder)
-            placement = Placement(
-                instance,
-                target,
-                exists=stage.exists,
-                fsync=stage.fsync,
-                link=stage.link,
-                nameless=self._nameless,
-                hopeful=self._hopeful and instance.payload.size <= INLINE,
-            )
+            placement = self._placement(instance, target)
             if stage.fsync or instance.payload.size > INLINE:
                 await self._committer.commit(placement)
             else:
                 perform([placement])
         finally:
             self._busy.pop(target).set()
+        return self._placed(placement)
+
+    def _placement(self, instance: Instance, target: str) -> Placement:
+        stage = self._stage
+        return Placement(
+            instance,
+            target,
+            exists=stage.exists,
+            fsync=stage.fsync,
+            link=stage.link,
+            nameless=self._nameless,
+            hopeful=self._hopeful and instance.payload.size <= INLINE,
+        )
+
+    def _placed(self, placement: Placement) -> bool | None:
+        """What became of it; raises what kept it from being placed."""
+        instance, target = placement.instance, placement.target
         self._hopeful = not placement.taken
         if placement.error is not None:
             raise placement.error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from itertools import count
 from typing import NamedTuple
 
@@ -55,17 +55,19 @@ class Channel:
     """
 
     def __init__(self, wire: Wire, record: Record) -> None:
-        self.wire, self.record = wire, record
-        self.number = record.new_association()
+        self.wire: Wire = wire
+        self.record: Record = record
+        self.number: int = record.new_association()
         self.contexts: dict[int, Context] = {}
-        self.maximum = self.largest = 0
-        self.peer_ae = ""
+        self.maximum: int = 0
+        self.largest: int = 0
+        self.peer_ae: str = ""
         self.pdus: list[tuple[int, int]] = []
         self.cancelled: set[int | None] = set()
         self.at_data: Callable[[int], Awaitable[None]] | None = None
         self.postponed: list[tuple[str, Callable[[], Awaitable[None]]]] = []
-        self.over = False
-        self.message_ids = count(1)
+        self.over: bool = False
+        self.message_ids: Iterator[int] = count(1)
         self._command: CommandSet | None = None
         self._context_id = 0
         self._pieces = bytearray()

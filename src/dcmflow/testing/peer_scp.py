@@ -79,12 +79,15 @@ class ScriptedScp:
         tls: ssl.SSLContext | None = None,
         check: bool = True,
     ) -> None:
-        self.ae, self.destinations = ae, dict(destinations or {})
-        self.received, self.returned = Record(), Record()
+        self.ae: str = ae
+        self.destinations: dict[str, str] = dict(destinations or {})
+        self.received: Record = Record()
+        self.returned: Record = Record()
         self.channels: list[Channel] = []
-        self.open = self.most_open = 0
-        self.on_data = dict(on_data or {})
-        self.turns = {
+        self.open: int = 0
+        self.most_open: int = 0
+        self.on_data: dict[int, Reply] = dict(on_data or {})
+        self.turns: dict[str, Turns] = {
             "connect": Turns(on_connect, None),
             "A-ASSOCIATE-RQ": Turns(accept, _ACCEPT),
             "C-ECHO-RQ": Turns(on_echo, 0),
@@ -96,14 +99,14 @@ class ScriptedScp:
             "A-RELEASE-RQ": Turns(on_release, _RELEASE),
             "unreadable": Turns(on_unreadable, _ABORT),
         }
-        self.other = Turns(on_other, UNRECOGNIZED)
+        self.other: Turns = Turns(on_other, UNRECOGNIZED)
         self._port, self._tls, self._check = port, tls, check
 
     async def __aenter__(self) -> Self:
         self._listening = socket.create_server(("127.0.0.1", self._port), backlog=128)
         self._listening.setblocking(False)
         self.port: int = self._listening.getsockname()[1]
-        self.node = f"{self.ae}@127.0.0.1:{self.port}"
+        self.node: str = f"{self.ae}@127.0.0.1:{self.port}"
         self._tasks: TaskGroup = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._tasks.start_soon(self._listen)

@@ -43,7 +43,9 @@ class Exchange:
     """
 
     def __init__(self, peer: ScriptedScp, channel: Channel, seen: Seen, ended: anyio.CancelScope) -> None:
-        self.peer, self.channel, self.seen = peer, channel, seen
+        self.peer: ScriptedScp = peer
+        self.channel: Channel = channel
+        self.seen: Seen = seen
         self._ended = ended
 
     @property

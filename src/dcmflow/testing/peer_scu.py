@@ -61,10 +61,11 @@ class ScriptedScu:
     ) -> None:
         ae, _, address = node.rpartition("@")
         host, _, port = address.rpartition(":")
-        self.called_ae, self.calling_ae = ae or "ANY-SCP", calling_ae
+        self.called_ae: str = ae or "ANY-SCP"
+        self.calling_ae: str = calling_ae
         self._address = (host.strip("[]"), int(port))
         self._tls, self._server_name = tls, server_name
-        self.received = Record() if received is None else received
+        self.received: Record = Record() if received is None else received
         self.channel: Channel
 
     async def __aenter__(self) -> Self:
