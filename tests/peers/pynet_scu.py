@@ -82,12 +82,18 @@ def _send_once(
         return None
     failed = 0
     for number, path in enumerate(files, 1):
+        gone = False
         try:
             status = association.send_c_store(path, msg_id=number).get("Status")
-        except (ValueError, RuntimeError) as error:  # no accepted context; the association is gone
+            gone = status is None  # no response came in time
+        except ValueError as error:  # no accepted context
             print(error, file=sys.stderr)
             status = None
-        if status is None and not association.is_established and not last:
+        except RuntimeError as error:  # the association is gone
+            print(error, file=sys.stderr)
+            status, gone = None, True
+        if gone and not last:
+            association.abort()
             return failed, files[number - 1 :]
         print(json.dumps({"file": path, "status": status}), flush=True)
         failed += status != 0
