@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from anyio.from_thread import BlockingPortal
 
 import corpus
 from acceptance_kit import Command
+from acceptance_wire import here, loop
 from corpus import Corpus
+from peers.base import Address, free_port
 
 
 @pytest.fixture
 def run(tmp_path_factory: pytest.TempPathFactory) -> Command:
     """`run("check", file)` runs dcmflow and waits for it."""
     return Command(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture
+def at() -> Address:
+    """Where the listener of a test is."""
+    return here(free_port())
+
+
+@pytest.fixture
+def portal() -> Iterator[BlockingPortal]:
+    """A loop in a thread, for the scripted peers beside a command."""
+    with loop() as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

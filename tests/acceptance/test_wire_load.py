@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from acceptance_kit import FLAT, Command, digests, pipeline_file, report, visible
-from acceptance_wire import here, loop, scripted, secure, serving, tls_options
+from acceptance_wire import here, scripted, secure, serving, tls_options
 from corpus import Corpus
 from peers.base import Address, free_port
 from peers.dcmtk import Dcmtk
@@ -46,17 +46,6 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 def huge(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     """Two objects of 20 MB."""
     return ct_series(tmp_path_factory.mktemp("huge"), 2, side=3200)
-
-
-@pytest.fixture
-def at() -> Address:
-    return here(free_port())
-
-
-@pytest.fixture
-def portal() -> Iterator[BlockingPortal]:
-    with loop() as made:
-        yield made
 
 
 def set_of(request: pytest.FixtureRequest, name: str) -> Corpus:

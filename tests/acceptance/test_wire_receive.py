@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,6 @@ from acceptance_wire import (
     dcmftest,
     gate,
     here,
-    loop,
     scripted,
     serving,
     wait_for,
@@ -54,18 +53,6 @@ from wire_data import digests as syntax_digests
 from wire_data import small_series, uid_of
 
 Tool = Callable[[str], str]
-
-
-@pytest.fixture
-def at() -> Address:
-    """Where the listener of a test is."""
-    return here(free_port())
-
-
-@pytest.fixture
-def portal() -> Iterator[BlockingPortal]:
-    with loop() as made:
-        yield made
 
 
 def to_folder(folder: Path, at: Address, **scp: Any) -> Path:

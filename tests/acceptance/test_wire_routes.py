@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from acceptance_kit import Command, digests, pipeline_file, report, visible
-from acceptance_wire import BOTH_LOOPS, calling, here, loop, scripted, serving, wait_for
+from acceptance_wire import BOTH_LOOPS, calling, here, scripted, serving, wait_for
 from corpus import Corpus
 from dcmflow import Pipeline, filters, routers, sinks, sources
 from dcmflow.testing import Answer, instance
@@ -21,17 +20,6 @@ from peers.fixtures import Certificates
 from peers.orthanc import Orthanc
 from peers.pynet import Pynetdicom, statuses
 from wire_data import uid_of
-
-
-@pytest.fixture
-def at() -> Address:
-    return here(free_port())
-
-
-@pytest.fixture
-def portal() -> Iterator[BlockingPortal]:
-    with loop() as made:
-        yield made
 
 
 def of_patient(base_set: Corpus, patient: str) -> list[Path]:

@@ -211,20 +211,25 @@ async def test_after_a_while_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (await pool.store(MR)).status == 0
 
 
+async def refused_at_once(pool: Pool, *instances: Instance) -> list[str]:
+    """The SOP Classes of those that have no accepted context, when all are stored at the same time."""
+    refused = []
+
+    async def store(given: Instance) -> None:
+        try:
+            await pool.store(given)
+        except NoAcceptedContext as error:
+            refused.append(error.sop_class)
+
+    async with anyio.create_task_group() as tasks:
+        for given in instances:
+            tasks.start_soon(store, given)
+    return refused
+
+
 async def test_others_are_not_held_up_by_what_is_not_accepted() -> None:
     async with ScriptedScp(accept=Accept(refuse={MR.sop_class_uid: 4})) as peer, pool_of(peer, 1) as pool:
-        refused = []
-
-        async def store(given: Instance) -> None:
-            try:
-                await pool.store(given)
-            except NoAcceptedContext as error:
-                refused.append(error.sop_class)
-
-        async with anyio.create_task_group() as tasks:
-            for given in (MR, CT, MR, CT):
-                tasks.start_soon(store, given)
-        assert refused == [MR.sop_class_uid] * 2
+        assert await refused_at_once(pool, MR, CT, MR, CT) == [MR.sop_class_uid] * 2
         assert len(proposals(peer)) == 1
 
 
@@ -246,18 +251,7 @@ async def test_a_peer_that_gives_no_reason(result: int) -> None:
     """What it refuses although it was proposed first is refused."""
     accept = Accept(refuse={MR.sop_class_uid: result})
     async with ScriptedScp(accept=accept) as peer, pool_of(peer, 1) as pool:
-        refused = []
-
-        async def store(given: Instance) -> None:
-            try:
-                await pool.store(given)
-            except NoAcceptedContext as error:
-                refused.append(error.sop_class)
-
-        async with anyio.create_task_group() as tasks:
-            for given in (CT, MR, CT, MR):
-                tasks.start_soon(store, given)
-        assert refused == [MR.sop_class_uid] * 2
+        assert await refused_at_once(pool, CT, MR, CT, MR) == [MR.sop_class_uid] * 2
         asked = len(proposals(peer))
         assert asked in (1, 2)  # whichever of them came first was proposed first
         with pytest.raises(NoAcceptedContext):

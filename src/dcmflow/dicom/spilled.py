@@ -11,12 +11,10 @@ import os
 import tempfile
 import threading
 from collections.abc import Sequence
-from typing import Final, final
+from typing import final
 
 from dcmflow.dicom.elements import Buffer
-
-_NAMELESS: Final[int | None] = getattr(os, "O_TMPFILE", None)
-_LINKS: Final = os.path.isdir("/proc/self/fd")
+from dcmflow.dicom.nameless import give_name, open_nameless, path_of
 
 
 @final
@@ -41,7 +39,7 @@ class Spilled:
         self._adopted = False
         self._adopting = threading.Lock()  # sinks write in threads
         self.size: int = 0
-        self.path: str = f"/proc/self/fd/{self._descriptor}" if _LINKS else f"/dev/fd/{self._descriptor}"
+        self.path: str = path_of(self._descriptor)
         self.append([head])
 
     def append(self, buffers: Sequence[Buffer]) -> None:
@@ -62,8 +60,7 @@ class Spilled:
             if self._adopted or not self._linkable:
                 return False
             try:
-                # without a folder Python calls link(), which does not follow; what folder is of no matter to a whole path
-                os.link(self.path, path, src_dir_fd=self._descriptor, follow_symlinks=True)
+                give_name(self._descriptor, path)
             except FileExistsError:
                 raise
             except OSError:
@@ -84,10 +81,9 @@ class Spilled:
 def _open(folder: str | None) -> tuple[int, bool]:
     """A descriptor, and whether its file can be given a name."""
     place = folder or tempfile.gettempdir()
-    if _NAMELESS is not None and _LINKS:
-        try:
-            return os.open(place, _NAMELESS | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o666), True
-        except (IsADirectoryError, NotImplementedError, OSError):
-            pass  # a file system without O_TMPFILE; if it is something else, the next line fails too
+    try:
+        return open_nameless(place), True
+    except OSError:
+        pass  # if it is not that there are none, the next line fails too
     with tempfile.TemporaryFile(dir=place, buffering=0) as file:
         return os.dup(file.fileno()), False

@@ -26,7 +26,7 @@ from dcmflow.net.entity import (
     choose,
 )
 from dcmflow.net.farewell import linger
-from dcmflow.net.node import Timeouts, Tls
+from dcmflow.net.node import Timeouts, Tls, host_port
 from dcmflow.net.transport import Transport
 from dcmflow.net.watch import Watch
 from dcmflow.protocol.connection import Connection
@@ -210,7 +210,11 @@ class Listener:
         except StageError:
             raise
         except Exception as error:  # a defect costs this connection, and not the others
-            peer, entity = (established[0].peer, established[1]) if established else (_place(transport), None)
+            peer, entity = (
+                (established[0].peer, established[1])
+                if established
+                else (host_port(*transport.address), None)
+            )
             self._say("failed", peer, _words(error), entity)
         finally:
             if waiting:
@@ -227,14 +231,14 @@ class Listener:
                 await transport.start_tls(self._tls, server_name=None, server_side=True)
             except ssl.SSLError as error:
                 what = f"no TLS on port {self.port}: {cause_of(error).what}"
-                self._say_now_and_then("ended", _place(transport), what)
+                self._say_now_and_then("ended", host_port(*transport.address), what)
                 return None
         connection = Connection("acceptor")
         request = await self._request(transport, connection)
         if request is None:
             return None
         host = transport.address[0]
-        peer = f"{request.calling_ae}@{_place(transport)}"
+        peer = f"{request.calling_ae}@{host_port(*transport.address)}"
         entity = self._choose(request, host)
         if isinstance(entity, AssociateReject):
             self._tell(request, peer, host, entity)
@@ -329,11 +333,6 @@ class Listener:
         meant.notice("rejected", peer, _rejection(request, reject))
 
 
-def _place(transport: Transport) -> str:
-    host, port = transport.address
-    return f"{f'[{host}]' if ':' in host else host}:{port}"
-
-
 def _words(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
@@ -347,7 +346,7 @@ def _rejection(request: AssociateRequest, reject: AssociateReject) -> str:
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> str:
-    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    where = host_port(host, port)
     if error.errno == errno.EADDRINUSE:
         return f"cannot listen on {where}: the port is in use; choose another one, or stop what listens there"
     if error.errno == errno.EACCES:

@@ -14,8 +14,6 @@ DEFAULT_PORT = 104
 ANY_AE = "ANY-SCP"
 """Called where a node is given without an AE title; most peers that do not check accept anything."""
 
-Seconds = Annotated[float | str, Meta(description="Seconds, or '30 s'.")]
-
 
 class Timeouts(
     Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True, omit_defaults=True
@@ -108,8 +106,12 @@ class Local(
 
 
 def _address(place: Node | Local) -> str:
-    host = f"[{place.host}]" if ":" in place.host else place.host
-    return f"{place.ae_title}@{host}:{place.port}"
+    return f"{place.ae_title}@{host_port(place.host, place.port)}"
+
+
+def host_port(host: str, port: int) -> str:
+    """`host:port`, IPv6 in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def ae_title(text: str) -> str:

@@ -73,17 +73,17 @@ async def _answer(association: Association, entity: ApplicationEntity, received:
         status, comment = await _store(association, entity, received)
         # PS3.7 C.5: error comment has at most 64 characters
         answer = response(command, status, error_comment=comment[:64] or None)
-    elif field == Field.C_ECHO_RQ:
-        answer = response(command, Status.SUCCESS)
     elif field == Field.C_CANCEL_RQ:
         return  # what it cancels has been answered
     elif command.is_response:
         entity.notice("ended", association.peer, f"a response ({field:04X}H) that nobody waits for")
         raise Leaving
+    elif received.error is not None:
+        answer = response(command, received.error.status, error_comment=str(received.error)[:64])
+    elif field == Field.C_ECHO_RQ:
+        answer = response(command, Status.SUCCESS)
     else:
         answer = response(command, _UNRECOGNIZED_OPERATION)
-    if received.error is not None and field != Field.C_STORE_RQ:
-        answer = response(command, received.error.status, error_comment=str(received.error)[:64])
     await association.respond(received.context.id, answer)
 
 

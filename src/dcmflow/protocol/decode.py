@@ -7,8 +7,9 @@ empty. Whoever uses a value judges it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from struct import Struct
+from typing import TypeVar
 
 from dcmflow.errors import RemoteProtocolError
 from dcmflow.protocol.command import Buffer
@@ -48,6 +49,8 @@ _NAMES = {
     RELEASE_RP: "A-RELEASE-RP",
     ABORT: "A-ABORT",
 }
+Context = TypeVar("Context", ProposedContext, AnsweredContext)
+
 _HEADER = 6  # offsets in messages are those of the whole PDU
 _FIXED = 68  # version, reserved, AE titles, reserved
 _ITEM = Struct(">BxH")
@@ -123,38 +126,28 @@ def _text(data: bytes, start: int, end: int) -> str:
 
 
 def _request(data: bytes, name: str) -> AssociateRequest:
-    application, user = "", None
-    contexts: list[ProposedContext] = []
-    for kind, start, end in _items(data, _FIXED, len(data), name):
-        if kind == 0x20:
-            _one_more(len(contexts), name)
-            contexts.append(_proposed(data, start, end, f"{name}: presentation context"))
-        elif kind == 0x50 and user is None:
-            user = _user(data, start, end, f"{name}: user information")
-        elif kind == 0x10:
-            application = _text(data, start, end)
-    return AssociateRequest(
-        _text(data, 4, 20),
-        _text(data, 20, 36),
-        tuple(contexts),
-        user or UserInformation(),
-        application,
-        _U16.unpack_from(data)[0],
-    )
+    return AssociateRequest(*_association(data, name, 0x20, _proposed))
 
 
 def _accept(data: bytes, name: str) -> AssociateAccept:
+    return AssociateAccept(*_association(data, name, 0x21, _answered))
+
+
+def _association(
+    data: bytes, name: str, context: int, read: Callable[[bytes, int, int, str], Context]
+) -> tuple[str, str, tuple[Context, ...], UserInformation, str, int]:
+    """What a request and its acceptance have in common; their presentation contexts are items of type `context`."""
     application, user = "", None
-    contexts: list[AnsweredContext] = []
+    contexts: list[Context] = []
     for kind, start, end in _items(data, _FIXED, len(data), name):
-        if kind == 0x21:
+        if kind == context:
             _one_more(len(contexts), name)
-            contexts.append(_answered(data, start, end, f"{name}: presentation context"))
+            contexts.append(read(data, start, end, f"{name}: presentation context"))
         elif kind == 0x50 and user is None:
             user = _user(data, start, end, f"{name}: user information")
         elif kind == 0x10:
             application = _text(data, start, end)
-    return AssociateAccept(
+    return (
         _text(data, 4, 20),
         _text(data, 20, 36),
         tuple(contexts),

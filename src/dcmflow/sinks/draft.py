@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Final, final
 
 from dcmflow.dicom.elements import Buffer
+from dcmflow.dicom.nameless import give_name, open_nameless
 from dcmflow.sinks import writing
 
-_NAMELESS: Final[int | None] = getattr(os, "O_TMPFILE", None) if os.path.isdir("/proc/self/fd") else None
 _NOT_THERE: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
 
 
@@ -51,9 +51,7 @@ class Draft:
 
     def _name(self, path: str) -> None:
         assert self._descriptor is not None
-        # without a folder Python calls link(), which does not follow; what folder is of no matter to a whole path
-        source = f"/proc/self/fd/{self._descriptor}"
-        os.link(source, path, src_dir_fd=self._descriptor, follow_symlinks=True)
+        give_name(self._descriptor, path)
         os.close(self._descriptor)
         self._descriptor = None
 
@@ -95,11 +93,8 @@ def write_draft(
 
 def _open_nameless(folder: str, made: set[str] | None) -> int | None:
     """A descriptor; None where the file system knows no such files. Raises OSError."""
-    if _NAMELESS is None:
-        return None
-    flags = _NAMELESS | os.O_WRONLY | getattr(os, "O_CLOEXEC", 0)
     try:
-        return os.open(folder, flags, 0o666)
+        return open_nameless(folder)
     except OSError as error:
         if error.errno not in _NOT_THERE:
             raise
