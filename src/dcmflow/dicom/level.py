@@ -45,7 +45,9 @@ class Level(IntEnum):
         word = text.strip().lower()
         found = _WORDS.get(word)
         if found is None:
-            raise ConfigError(f"{text!r} is no level{suggest(word, _WORDS)}; levels are {', '.join(LEVELS)}", key="level")
+            raise ConfigError(
+                f"{text!r} is no level{suggest(word, _WORDS)}; levels are {', '.join(LEVELS)}", key="level"
+            )
         return found
 
 

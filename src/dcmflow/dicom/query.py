@@ -1,7 +1,7 @@
 """What is asked of a place: a level and keys, the Identifier of a C-FIND, C-MOVE or C-GET (PS3.4 C.4.1.1.3.1).
 
-A key is a keyword, a tag, a private element by its creator or a path into a sequence; its value is what must match, as DICOM has it:
-wildcards, ranges of dates and times, lists of UIDs. An empty value, or `*` alone, asks for the element and matches all.
+A key is a keyword, a tag, a private element by its creator or a path into a sequence; its value is what must match, as DICOM has
+it: wildcards, ranges of dates and times, lists of UIDs. An empty value, or `*` alone, asks for the element and matches all.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from dcmflow.dicom import charset, splice, tags, values
+from dcmflow.dicom import splice, tags
 from dcmflow.dicom.encoding import encoding_of
 from dcmflow.dicom.header import Header
 from dcmflow.dicom.level import UNIQUE_KEYS, Level, level_of
@@ -81,9 +81,7 @@ class Query(Struct, frozen=True):
         Raises:
             ConfigError: a value is none of its VR, or cannot be written in this character set.
         """
-        given: dict[str, Any] = {
-            key: value if restricts(value) else "" for key, value in self.keys.items()
-        }
+        given: dict[str, Any] = {key: value if restricts(value) else "" for key, value in self.keys.items()}
         given["QueryRetrieveLevel"] = self.level.name
         if not all(value.isascii() for value in given.values()):
             given["SpecificCharacterSet"] = character_set
@@ -131,7 +129,9 @@ def canonical(key: str | int) -> str:
     except tags.UnknownKeyword as error:
         raise ConfigError(str(error)) from None
     if not path.steps and path.leaf.tag in _OURS:
-        raise ConfigError(f"{tags.name(path.leaf.tag)} is said by dcmflow itself and cannot be a key", key=str(key))
+        raise ConfigError(
+            f"{tags.name(path.leaf.tag)} is said by dcmflow itself and cannot be a key", key=str(key)
+        )
     if not path.steps and path.leaf.tag >> 16 in (0x0000, 0x0002, 0xFFFE):
         raise ConfigError(f"{tags.name(path.leaf.tag)} is no element of a data set", key=str(key))
     return ".".join([*(f"{_name(leaf)}[{number}]" for leaf, number in path.steps), _name(path.leaf)])

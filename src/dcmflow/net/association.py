@@ -35,6 +35,7 @@ from dcmflow.protocol.state import State
 
 if TYPE_CHECKING:
     from dcmflow.dicom.payload import Payload
+    from dcmflow.net.desk import Desk
     from dcmflow.net.transport import Transport
     from dcmflow.net.watch import Watch
     from dcmflow.protocol.fragment import Buffer
@@ -66,10 +67,12 @@ class Association:
         peer: who is at the other end, for messages: `PACS@10.0.0.5:104`.
         contexts: the accepted presentation contexts by id.
         refused: those that were not, by SOP Class and transfer syntax, with the result (PS3.8 table 9-18).
+        extended: what the peer answered to extended negotiation, by SOP Class (PS3.7 D.3.3.5).
         calling_ae, called_ae: as they were requested.
         address: the peer's host.
         dimse: seconds that the peer has for the next message of an operation.
         scope: what is done on it by an acceptor.
+        desk: knows what an acceptor has asked others to send to this title.
     """
 
     def __init__(
@@ -99,8 +102,10 @@ class Association:
         self.address: str = transport.address[0]
         self.contexts: Mapping[int, AcceptedContext] = {}
         self.refused: Mapping[tuple[str, str], int] = {}
+        self.extended: Mapping[str, bytes] = {}
         self._by_syntax: dict[tuple[str, str], AcceptedContext] = {}
         self.dimse: float = float(timeouts.dimse)
+        self.desk: Desk | None = None
 
     def agree(
         self, contexts: Mapping[int, AcceptedContext], refused: Mapping[tuple[str, str], int] | None = None
@@ -119,6 +124,11 @@ class Association:
     def usable(self) -> bool:
         """Messages can be exchanged."""
         return self._connection.state is State.STA6 and not self._transport.closed
+
+    @property
+    def writing(self) -> bool:
+        """Something is half written, by whoever was interrupted: nothing more can be said but an abort."""
+        return self._transport.unfinished
 
     @property
     def maximum_length(self) -> int:
@@ -170,7 +180,7 @@ class Association:
             RemoteProtocolError: the peer broke the protocol; the association was aborted.
         """
         self._idle = idle
-        event = await self._event(self.dimse if timeout is None else timeout)
+        event = await self.event(self.dimse if timeout is None else timeout)
         self._idle = False
         if type(event) is Command:
             self._heard = True
@@ -243,7 +253,7 @@ class Association:
 
     async def _stretch(self, reception: Reception | None) -> Data:
         """The next stretch of a data set; it must come on at a rate."""
-        event = await self._event(self.dimse, reception)
+        event = await self.event(self.dimse, reception)
         if type(event) is not Data:
             raise await self._unexpected(event)
         return event
@@ -269,7 +279,7 @@ class Association:
         try:
             await self._write(self._connection.send(ReleaseRequest()), None)
             while True:
-                event = await self._event(None)
+                event = await self.event(None)
                 if isinstance(event, ReleaseReply | Abort | Closed):
                     if self._connection.state is State.STA12:  # PS3.8: collision, at the acceptor
                         await self._write(self._connection.send(ReleaseReply()), None)
@@ -306,8 +316,8 @@ class Association:
         self._transport.deadline = anyio.current_time() + seconds
         self._armed = seconds
 
-    async def _event(self, seconds: float | None, reception: Reception | None = None) -> Event:
-        """The next event, reading as often as it takes.
+    async def event(self, seconds: float | None, reception: Reception | None = None) -> Event:
+        """The next event, reading as often as it takes; for who does not want whole messages.
 
         Args:
             seconds: for it to come; while a data set is taken in, for enough of it to come; None: what is left of those

@@ -6,7 +6,7 @@ import errno
 import math
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final, final
 
@@ -17,6 +17,7 @@ from dcmflow.errors import ConfigError, NetworkError, RemoteProtocolError, Stage
 from dcmflow.net import services
 from dcmflow.net.association import Association
 from dcmflow.net.causes import cause_of
+from dcmflow.net.desk import Desk
 from dcmflow.net.entity import (
     ANYONE,
     CONGESTED,
@@ -85,6 +86,7 @@ class Listener:
         self._tls = tls
         self._timeouts = timeouts
         self._entities: list[ApplicationEntity] = []
+        self._desks: dict[str, Desk] = {}
         self._left: list[ApplicationEntity] = []  # were hosted, and are known as long as the port is open
         self._told: dict[str, float] = {}  # when something was said that is not said each time
         self._waiting = 0
@@ -112,6 +114,12 @@ class Listener:
             self._entities.remove(entity)
             self._left.append(entity)
 
+    def desk(self, title: str, make: Callable[[], Desk]) -> Desk:
+        """Who knows what others were asked to send to this title; made by the first one who asks."""
+        if title not in self._desks:
+            self._desks[title] = make()
+        return self._desks[title]
+
     async def serve(self, *, task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED) -> None:
         """Listen until cancelled; the status is the port.
 
@@ -132,10 +140,10 @@ class Listener:
     async def drain(self, grace: float) -> None:
         """Reject new associations as transient, and wait up to `grace` seconds for those there are."""
         self._draining = True
-        for entity in self._entities:
+        for entity in (*self._entities, *(desk.entity for desk in self._desks.values())):
             services.drain(entity)
         with anyio.move_on_after(grace):
-            for entity in list(self._entities):
+            for entity in (*self._entities, *(desk.entity for desk in self._desks.values())):
                 await entity.empty()
 
     async def _bind(self) -> list[socket.socket]:
@@ -246,9 +254,10 @@ class Listener:
             await linger(connection, transport)
             return None
         connection.maximum_length = entity.max_pdu
+        desk = self._desks.get(request.called_ae)
         accept = answer(
             request,
-            supports=entity.supports,
+            supports=entity.supports if desk is None else desk.supports(entity),
             transfer_syntaxes=entity.transfer_syntaxes or None,
             maximum_length=entity.max_pdu,
         )
@@ -262,6 +271,7 @@ class Listener:
             called_ae=request.called_ae,
         )
         association.agree(agreed(request, accept))
+        association.desk = desk
         entity.enter(association)
         try:
             await transport.write(connection.send(accept))
@@ -275,6 +285,8 @@ class Listener:
         if request.application_context not in (APPLICATION_CONTEXT, ""):
             return CONTEXT_NAME_NOT_SUPPORTED
         entity = choose(self._entities, request.called_ae, request.calling_ae, host)
+        if isinstance(entity, AssociateReject) and request.called_ae in self._desks:
+            entity = self._desks[request.called_ae].entity
         if isinstance(entity, AssociateReject):
             left = choose(self._left, request.called_ae, request.calling_ae, host)
             return entity if isinstance(left, AssociateReject) else CONGESTED

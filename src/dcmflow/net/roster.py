@@ -80,9 +80,10 @@ class Roster:
 
     # -- who waits
 
-    def wait(self, wanted: Wanted | None) -> Waiter:
+    def wait(self, wanted: Wanted | None, *, patient: bool = False) -> Waiter:
         """Somebody begins to wait; None: for one of his own."""
         waiter = Waiter(wanted, self._turn)
+        waiter.patient = patient
         self.waiters.append(waiter)
         self.assign()
         return waiter
@@ -181,4 +182,4 @@ class Roster:
             return []
         if not self.associations:  # then they wait for the next attempt
             return []
-        return [waiter for waiter in self.waiters if now - waiter.begun >= seconds]
+        return [waiter for waiter in self.waiters if not waiter.patient and now - waiter.begun >= seconds]

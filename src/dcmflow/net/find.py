@@ -1,0 +1,327 @@
+"""C-FIND: what a node holds (PS3.4 C.4.1), asked in as many requests as its model and its abilities make necessary."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final, final
+
+import anyio
+from anyio import EndOfStream
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from dcmflow.dicom.encoding import encoding_of
+from dcmflow.dicom.header import Header
+from dcmflow.dicom.level import Level
+from dcmflow.dicom.query import Query
+from dcmflow.dicom.record import Record
+from dcmflow.errors import DatasetError, DcmflowError, NetworkError, RequestFailed
+from dcmflow.net import failures, models, reasons
+from dcmflow.net.hierarchy import Plan, filled, lone_values
+from dcmflow.net.models import Model
+from dcmflow.net.requests import request
+from dcmflow.protocol.command import c_find_rq
+from dcmflow.protocol.items import UserInformation
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
+    from dcmflow.net.association import Association, Received
+    from dcmflow.net.pool import Pool
+
+_AHEAD: Final = 256  # records that may wait for their reader; until he takes them, the peer is not read
+_WORTH: Final = 4  # requests for which another association pays
+_LOADED: Final = 0xFF01  # pending, and some optional key is not supported
+
+Take = Callable[[Record], Awaitable[None]]
+
+
+@final
+class Found(AsyncIterator[Record]):
+    """The answers to a query, as they come.
+
+    Attributes:
+        model: the information model that was asked; None until then.
+        problems: what was wrong with answers that were left out, in words.
+        ignoring: the peer has said that it does not support some key (FF01H).
+        requests: C-FINDs that were sent.
+    """
+
+    def __init__(self, records: MemoryObjectReceiveStream[Record]) -> None:
+        self._records = records
+        self._failure: Exception | None = None
+        self.model: Model | None = None
+        self.problems: list[str] = []
+        self.ignoring: bool = False
+        self.requests: int = 0
+
+    def __aiter__(self) -> Found:
+        return self
+
+    async def __anext__(self) -> Record:
+        """The next answer.
+
+        Raises:
+            RequestFailed: the peer answered with a failure; what came before is valid.
+            NetworkError, RemoteProtocolError: there is no answer, or no more.
+        """
+        try:
+            return await self._records.receive()
+        except EndOfStream:
+            failure, self._failure = self._failure, None
+            if failure is not None:
+                raise failure from None
+            raise StopAsyncIteration from None
+
+    def fail(self, error: Exception) -> None:
+        """It ends with this error."""
+        self._failure = error
+
+
+@asynccontextmanager
+async def finding(pool: Pool, query: Query) -> AsyncIterator[Found]:
+    """Ask; leaving the block calls off what is still under way (C-CANCEL)."""
+    give, take = anyio.create_memory_object_stream[Record](_AHEAD)
+    found = Found(take)
+    failure: BaseException | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_run, _Finder(pool, query, found, give), give, found)
+        try:
+            yield found
+        except Exception as error:  # is not to come out in a group
+            failure = error
+        finally:
+            take.close()
+            tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+async def _run(finder: _Finder, give: MemoryObjectSendStream[Record], found: Found) -> None:
+    with give:
+        try:
+            await finder.run()
+        except DcmflowError as error:
+            found.fail(error)
+
+
+@final
+class _Finder:
+    def __init__(self, pool: Pool, query: Query, found: Found, give: MemoryObjectSendStream[Record]) -> None:
+        self._pool = pool
+        self._query = query
+        self._found = found
+        self._give = give
+        self._known: set[tuple[str, ...]] = set()  # what was given, where several answers are about one
+        self._lists = True  # the peer seems to take lists of UIDs
+
+    async def run(self) -> None:
+        async with self._associate() as association:
+            model = self._choose(association)
+            self._found.model = model
+            plan = Plan(self._query, model.top)
+            if len(plan.levels) > 1 and (
+                plan.by_unique_key or models.is_relational(association, model, "find")
+            ):
+                given = 0
+
+                async def count(record: Record) -> None:
+                    nonlocal given
+                    given += 1
+                    await self._emit(plan, record)
+
+                try:
+                    await self._ask(association, model, plan.at_once(), count)
+                except RequestFailed as error:
+                    if given or error.transient:
+                        raise
+                else:
+                    return
+            await self._descend(association, model, plan)
+
+    @asynccontextmanager
+    async def _associate(self) -> AsyncIterator[Association]:
+        user = UserInformation(extended=models.relational("find"))
+        async with self._pool.associate(models.proposed("find"), user, patient=True) as association:
+            yield association
+
+    def _choose(self, association: Association) -> Model:
+        there = models.offered(association, "find")
+        model = models.choose(there, self._query.level)
+        if model is not None:
+            return model
+        if not there:
+            wanted = Model.STUDY_ROOT.sop_class("find")
+            raise reasons.no_context(association.peer, wanted, "")
+        only = " and ".join(each.title for each in there)
+        raise RequestFailed(
+            f"{association.peer} cannot be asked for the {self._query.level.word} level: it offers {only} only",
+            status=0x0122,
+            operation="C-FIND",
+            peer=association.peer,
+        )
+
+    # -- from the top down
+
+    async def _descend(self, association: Association, model: Model, plan: Plan) -> None:
+        parents: list[Record] = []
+        for level in plan.levels:
+            last = level is plan.bottom
+            found: list[Record] = []
+
+            async def keep(record: Record, found: list[Record] = found) -> None:
+                found.append(record)
+
+            async def give(record: Record) -> None:
+                await self._emit(plan, record)
+
+            take = give if last else keep
+            if level is plan.top:
+                await self._ask(association, model, plan.step(level), take)
+            else:
+                await self._ask_about(association, model, plan, level, parents, take)
+            parents = _distinct(found)
+            if not parents:
+                return
+
+    async def _ask_about(
+        self,
+        association: Association,
+        model: Model,
+        plan: Plan,
+        level: Level,
+        parents: list[Record],
+        take: Take,
+    ) -> None:
+        """Ask for what these parents have, on as many associations as there are and as pay."""
+        groups = plan.groups(parents, lists=self._lists)
+        groups.reverse()
+
+        async def work(association: Association) -> None:
+            while groups:
+                group = groups.pop()
+                for alone in await self._children(association, model, plan, level, group, take):
+                    await self._children(association, model, plan, level, [alone], take)
+
+        async def help_out() -> None:
+            try:
+                async with self._associate() as another:
+                    if models.choose(models.offered(another, "find"), self._query.level) is model:
+                        await work(another)
+            except NetworkError:  # there is one fewer, and what this one had begun is begun again by nobody
+                if not groups:
+                    raise
+
+        more = min(self._pool.limit - 1, len(groups) // _WORTH)
+        if more <= 0:
+            await work(association)
+            return
+        await self._share(work, association, help_out, more)
+
+    async def _share(
+        self,
+        work: Callable[[Association], Awaitable[None]],
+        association: Association,
+        help_out: Callable[[], Awaitable[None]],
+        more: int,
+    ) -> None:
+        failures: list[Exception] = []
+
+        async def guarded(job: Callable[[], Awaitable[None]], tasks: TaskGroup) -> None:
+            try:
+                await job()
+            except DcmflowError as error:
+                failures.append(error)
+                tasks.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(more):
+                tasks.start_soon(guarded, help_out, tasks)
+            await guarded(lambda: work(association), tasks)
+        if failures:
+            raise failures[0]
+
+    async def _children(
+        self,
+        association: Association,
+        model: Model,
+        plan: Plan,
+        level: Level,
+        group: Sequence[Record],
+        take: Take,
+    ) -> list[Record]:
+        """Ask for what these have. Returns those that have to be asked about alone, since a list was not understood."""
+        by_uid = {parent.uid: parent for parent in group}
+        seen: set[str] = set()
+        query = plan.step(level, group)
+
+        async def assign(record: Record) -> None:
+            uid = record.text(Level(level - 1).keyword)
+            if not uid and len(group) == 1:
+                uid = group[0].uid
+            parent = by_uid.get(uid)
+            if parent is None:
+                return  # the peer pays no regard to what it is asked about, or does not say what this belongs to
+            seen.add(uid)
+            await take(filled(record, parent.values))
+
+        try:
+            await self._ask(association, model, query, assign)
+        except RequestFailed as error:
+            if len(group) == 1 or error.transient:
+                raise
+            if seen:
+                raise
+        unheard = [parent for uid, parent in by_uid.items() if uid not in seen] if len(group) > 1 else []
+        if len(group) > 1 and len(unheard) > 1 and not seen:
+            self._lists = False
+        return unheard
+
+    async def _ask(self, association: Association, model: Model, query: Query, take: Take) -> None:
+        """One C-FIND."""
+        context = models.offered(association, "find")[model]
+        identifier = query.identifier(context.transfer_syntax, self._pool.node.character_set)
+        known = lone_values(query)
+        self._found.requests += 1
+        sop_class = context.abstract_syntax
+        async with request(
+            association, context, lambda message_id: c_find_rq(message_id, sop_class), identifier
+        ) as asked:
+            while True:
+                received = await asked.response()
+                if asked.status is not None:
+                    break
+                if received.command.status == _LOADED:
+                    self._found.ignoring = True
+                record = self._record(received, query.level)
+                if record is not None:
+                    await take(filled(record, known))
+        status = asked.status
+        if status.category not in ("success", "warning"):
+            raise failures.failed(
+                "C-FIND", association.peer, status, asked.comment, calling=association.calling_ae
+            )
+
+    def _record(self, received: Received, level: Level) -> Record | None:
+        try:
+            if received.error is not None:
+                raise received.error
+            if received.payload is None:
+                raise DatasetError("it has no data set")
+            return Record.of(level, Header(received.payload, encoding_of(received.context.transfer_syntax)))
+        except DcmflowError as error:
+            self._found.problems.append(f"an answer cannot be read: {error}")
+            return None
+
+    async def _emit(self, plan: Plan, record: Record) -> None:
+        wanted = plan.trimmed(record)
+        if wanted is not record:
+            if wanted.path in self._known:
+                return
+            self._known.add(wanted.path)
+        await self._give.send(wanted)
+
+
+def _distinct(records: Iterable[Record]) -> list[Record]:
+    """Each once, and only those that say what they are."""
+    return list({record.path: record for record in records if record.uid}.values())
