@@ -173,10 +173,11 @@ class _Actor:
         self._emit: Emit | None = None
         self._over = anyio.Event()
         self._settled = stage.respond == "settled"
+        spill = parse_size(stage.spill)
         self.entity: ApplicationEntity = stage._entity(
             title,
             store=self._store,
-            room=Room(parse_size(stage.spill), landing=_writable(context.landing)),
+            room=Room(spill, spill, landing=_writable(context.landing)),
             notice=self._notice,
         )
 
