@@ -71,7 +71,9 @@ class Client(AsyncBlock):
         return (await (await self._pool(node)).store(instance)).status
 
     @asynccontextmanager
-    async def find(self, node: Node | str, query: Query | Mapping[str, Any]) -> AsyncIterator[Found]:
+    async def find(
+        self, node: Node | str, query: Query | Mapping[str, Any], *, verify: bool = True
+    ) -> AsyncIterator[Found]:
         """C-FIND (PS3.4 C.4.1): what a node holds; leaving the block calls off what is still under way.
 
         ::
@@ -80,11 +82,13 @@ class Client(AsyncBlock):
                 async for record in records:
                     print(record.text("PatientName"), record.text("StudyDate"))
 
-        Each record has what the node returned for it and for what it belongs to. Servers ignore keys: see
-        `dcmflow.catalog.answers.Answers` for what really matches.
+        Each record has what the node returned for it and for what it belongs to. Servers ignore keys, so each is matched
+        once more on our side; what does not match, or cannot be told since the server does not return the key, is left out
+        and counted: `records.warnings()` says so.
 
         Args:
             query: a `Query`, or keys and values; the level is then that of the lowest key, studies at least.
+            verify: False: leave the matching to whoever reads, see `dcmflow.catalog.answers.Answers`.
 
         Raises:
             ConfigError: a key or value that cannot be; see `Query.of`.
@@ -92,7 +96,7 @@ class Client(AsyncBlock):
             NetworkError, RemoteProtocolError: there was no answer.  after those that came before.
         """
         asked = query if isinstance(query, Query) else Query.of(query)
-        async with finding(await self._pool(node), asked) as found:
+        async with finding(await self._pool(node), asked, verify=verify) as found:
             yield found
 
     @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, final
@@ -13,6 +14,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from dcmflow.dicom.encoding import encoding_of
 from dcmflow.dicom.header import Header
 from dcmflow.dicom.level import Level
+from dcmflow.dicom.matching import Matcher
 from dcmflow.dicom.query import Query
 from dcmflow.dicom.record import Record
 from dcmflow.errors import DatasetError, DcmflowError, NetworkError, RequestFailed
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
 
 _AHEAD: Final = 256  # records that may wait for their reader; until he takes them, the peer is not read
 _WORTH: Final = 4  # requests for which another association pays
-_LOADED: Final = 0xFF01  # pending, and some optional key is not supported
+_IGNORING: Final = 0xFF01  # pending, and some optional key is not supported
+_TOLD: Final = 5  # problems that are told one by one
 
 Take = Callable[[Record], Awaitable[None]]
 
@@ -43,6 +46,8 @@ class Found(AsyncIterator[Record]):
     Attributes:
         model: the information model that was asked; None until then.
         problems: what was wrong with answers that were left out, in words.
+        mismatched: how many answers were left out because they do not match, by key: the peer ignores it.
+        unverified: how many were left out because nobody can tell whether they match, by key: the peer does not return it.
         ignoring: the peer has said that it does not support some key (FF01H).
         requests: C-FINDs that were sent.
     """
@@ -52,6 +57,8 @@ class Found(AsyncIterator[Record]):
         self._failure: Exception | None = None
         self.model: Model | None = None
         self.problems: list[str] = []
+        self.mismatched: Counter[str] = Counter()
+        self.unverified: Counter[str] = Counter()
         self.ignoring: bool = False
         self.requests: int = 0
 
@@ -77,15 +84,33 @@ class Found(AsyncIterator[Record]):
         """It ends with this error."""
         self._failure = error
 
+    def warnings(self) -> list[str]:
+        """What a person should know about what was left out, one sentence each."""
+        said = [*self.problems[:_TOLD]]
+        if len(self.problems) > _TOLD:
+            said.append(f"{len(self.problems) - _TOLD} more answers cannot be read")
+        for key, count in self.mismatched.items():
+            said.append(f"{count} answers do not match {key} and were left out: the server ignores it")
+        for key, count in self.unverified.items():
+            said.append(
+                f"{count} answers cannot be checked for {key}, which the server does not return, and were left out"
+            )
+        return said
+
 
 @asynccontextmanager
-async def finding(pool: Pool, query: Query) -> AsyncIterator[Found]:
-    """Ask; leaving the block calls off what is still under way (C-CANCEL)."""
+async def finding(pool: Pool, query: Query, *, verify: bool = True) -> AsyncIterator[Found]:
+    """Ask; leaving the block calls off what is still under way (C-CANCEL).
+
+    Args:
+        verify: leave out what does not match the query, or of which that cannot be told. Else the reader does that, for the
+            keys of the level that is asked for.
+    """
     give, take = anyio.create_memory_object_stream[Record](_AHEAD)
     found = Found(take)
     failure: BaseException | None = None
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_run, _Finder(pool, query, found, give), give, found)
+        tasks.start_soon(_run, _Finder(pool, query, found, give, verify=verify), give, found)
         try:
             yield found
         except Exception as error:  # is not to come out in a group
@@ -107,13 +132,17 @@ async def _run(finder: _Finder, give: MemoryObjectSendStream[Record], found: Fou
 
 @final
 class _Finder:
-    def __init__(self, pool: Pool, query: Query, found: Found, give: MemoryObjectSendStream[Record]) -> None:
+    def __init__(
+        self, pool: Pool, query: Query, found: Found, give: MemoryObjectSendStream[Record], *, verify: bool
+    ) -> None:
         self._pool = pool
         self._query = query
         self._found = found
         self._give = give
         self._known: set[tuple[str, ...]] = set()  # what was given, where several answers are about one
         self._lists = True  # the peer seems to take lists of UIDs
+        self._verify = verify
+        self._matcher = Matcher(query)
 
     async def run(self) -> None:
         async with self._associate() as association:
@@ -170,7 +199,8 @@ class _Finder:
             found: list[Record] = []
 
             async def keep(record: Record, found: list[Record] = found) -> None:
-                found.append(record)
+                if not self._matcher.examine(record).mismatched:  # else what it has need not be asked for
+                    found.append(record)
 
             async def give(record: Record) -> None:
                 await self._emit(plan, record)
@@ -291,7 +321,7 @@ class _Finder:
                 received = await asked.response()
                 if asked.status is not None:
                     break
-                if received.command.status == _LOADED:
+                if received.command.status == _IGNORING:
                     self._found.ignoring = True
                 record = self._record(received, query.level)
                 if record is not None:
@@ -315,6 +345,12 @@ class _Finder:
 
     async def _emit(self, plan: Plan, record: Record) -> None:
         wanted = plan.trimmed(record)
+        if self._verify or wanted is not record:  # what is trimmed away cannot be checked later
+            mismatched, unverified = self._matcher.examine(record)
+            if mismatched or unverified:
+                self._found.mismatched.update(mismatched)
+                self._found.unverified.update(() if mismatched else unverified)
+                return
         if wanted is not record:
             if wanted.path in self._known:
                 return

@@ -113,10 +113,16 @@ def _returned(level: Level, *, counts: bool = True) -> Iterable[str]:
 
 
 def filled(record: Record, parent: Mapping[str, Any]) -> Record:
-    """A record with what is known of what it belongs to; what it says itself counts more, unless that is empty."""
+    """A record with what is known of what it belongs to.
+
+    Of a patient, study or series counts what was said when that was asked for, unless it was nothing: a server that answers from
+    the instance at hand says other things of a study below than above.
+    """
     values = dict(parent)
     for key, value in record.values.items():
-        if key not in values or (value is not None and value != ""):
+        known = values.get(key)
+        said = known is not None and known != "" and level_of(key) < record.level
+        if key not in values or not (said or value is None or value == ""):
             values[key] = value
     return Record(record.level, values)
 

@@ -141,12 +141,10 @@ class Retrieval:
         level = max(query.level, Level.STUDY)
         query = Query(level, query.keys)
         answers = Answers(query)
-        async with finding(self.pool, query) as found:
+        async with finding(self.pool, query, verify=False) as found:
             async for record in found:
                 answers.add(record)
-            for problem in found.problems:
-                self._context.warn(f"{self.pool.node}: {problem}")
-        for warning in answers.warnings():
+        for warning in (*found.warnings(), *answers.warnings()):
             self._context.warn(f"{self.pool.node}: {warning}")
         return list(answers.catalog)
 
