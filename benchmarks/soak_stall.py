@@ -5,6 +5,7 @@ seconds, then the rest. Each kind of load runs once without the stall and once w
 
 Every instance must be answered with Success and reach the sink as often as it was sent, nothing may be warned of, and the resident
 memory (VmRSS, with all that Python and the libraries take) must stay below `limits.memory` + 100 MB, before, while and after.
+With 64 associations, below that + `spill` + 1.5 MiB for each of them: what is arriving is not in the pipeline yet.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from run import machine
 from wire_blast import read
@@ -28,12 +30,16 @@ from wire_sets import WireSet, make
 
 from dcmflow.units import parse_size
 
-SENDERS, MEMORY, OVER = 4, "256 MiB", 100e6
+SENDERS, MEMORY, SPILL, OVER = 4, "256 MiB", "64 MiB", 100e6
+ARRIVING = 1.5 * 2**20  # bytes that an association may take while something arrives, where there are many
 DIFFERENT = {"CT": 10, "MID": 10, "BIG": 2}  # files of each sender, sent over and over; 100 is a multiple
 EVERY = 0.05  # seconds between two looks at the memory
 WAIT = 120.0  # seconds for a start, or for a stall to begin
-HEAD = "                                  taken in  unsettled   held in     resident peak, MB       MB/s\n" + (
-    "                                        MB             memory MB   before  stalled  after   before  after"
+HEAD = (
+    "                                 taken in  unsettled   of it in    resident peak, MB            MB/s\n"
+    + (
+        "                                       MB             memory MB  before  stalled   after    may  before  after"
+    )
 )
 
 
@@ -46,12 +52,22 @@ class Load:
         set: of `wire_sets`.
         associations: of each sender.
         server: options of `stall_server.py`.
+        memory: `limits.memory`.
     """
 
     name: str
     set: str
     associations: int = 1
     server: tuple[str, ...] = ()
+    memory: str = MEMORY
+
+    @property
+    def most(self) -> float:
+        """Bytes that may be resident."""
+        memory = parse_size(self.memory) + OVER
+        if self.associations == 1:
+            return memory
+        return memory + parse_size(SPILL) + ARRIVING * SENDERS * self.associations
 
 
 LOADS = (
@@ -106,28 +122,54 @@ class Outcome:
     total: int
     early: int
 
-    def line(self, name: str) -> str:
+    def line(self, name: str, most: float) -> str:
         """A line of the table."""
         told = self.told
-        before, after = self.early / told["before"], (self.total - told["taken"]) / told["after"]
+        before, left = self.early / told["before"], self.total - told["taken"]
+        after = f"{left / told['after'] / 1e6:.0f}" if left > self.total / 4 else "-"  # too little for a rate
         peaks = (self.peaks.get(when, 0) / 1e6 for when in ("before", "stalled", "after"))
         return (
-            f"{name:<32}{told['taken'] / 1e6:>10.0f}{told['unsettled']:>11}{told['resident'] / 1e6:>10.0f}"
-            + "".join(f"{peak:>9.0f}" for peak in peaks)
-            + f"{before / 1e6:>9.0f}{after / 1e6:>7.0f}"
+            f"{name:<31}{told['taken'] / 1e6:>10.0f}{told['unsettled']:>11}{told['resident'] / 1e6:>12.0f}"
+            + "".join(f"{peak:>8.0f}" for peak in peaks)
+            + f"{most / 1e6:>7.0f}{before / 1e6:>8.0f}{after:>7}"
         )
 
 
-def stall(load: Load, sets: list[WireSet], scratch: Path, options: argparse.Namespace, seconds: float) -> Outcome:
-    """One run; 0 seconds are no stall. Raises Failed."""
+def stall(
+    load: Load,
+    sets: list[WireSet],
+    scratch: Path,
+    *,
+    offered: int,
+    seconds: float,
+    backend: str = "asyncio",
+    limit: float = 600,
+) -> Outcome:
+    """One run.
+
+    Args:
+        sets: one for each sender, of equally many files.
+        scratch: an empty folder on a disk; what spills goes there, too.
+        offered: bytes in all, about.
+        seconds: that it stalls after it has become still; 0: it does not stall.
+        limit: seconds that a sender may take.
+
+    Raises:
+        Failed: something was lost, refused or warned of, or took too long.
+    """
     files = [[read(file) for file in made.files] for made in sets]
-    rounds = max(1, round(options.bytes / sum(len(file.dataset) for each in files for file in each)))
-    expected = {(file.sop_instance.decode(), len(file.dataset)): rounds for each in files for file in each}
+    rounds = max(1, round(offered / sum(len(file.dataset) for each in files for file in each)))
+    read_too = "--checksum" in load.server
+    expected = {
+        (file.sop_instance.decode(), len(file.dataset), crc32(file.dataset) if read_too else 0): rounds
+        for each in files
+        for file in each
+    }
     count = rounds * len(files[0])
-    total = sum(size * times for (_, size), times in expected.items())
+    total = sum(size * times for (_, size, _), times in expected.items())
     port, early = free_port(), total // 4
     command: list[str | Path] = [sys.executable, HERE / "stall_server.py", str(port), scratch, str(early)]
-    command += ["--memory", MEMORY, "--backend", options.backend, *load.server]
+    command += ["--memory", load.memory, "--spill", SPILL, "--backend", backend, *load.server]
     if not seconds:
         (scratch / "release").touch()
     env = {"TMPDIR": str(scratch)}
@@ -143,6 +185,7 @@ def stall(load: Load, sets: list[WireSet], scratch: Path, options: argparse.Name
                 until((scratch / "stalled").exists, server, WAIT)
                 if seconds:
                     memory.now = "stalled"
+                    until((scratch / "still").exists, server, WAIT)
                     time.sleep(seconds)
                     for child in children:
                         if not child.alive():
@@ -150,7 +193,7 @@ def stall(load: Load, sets: list[WireSet], scratch: Path, options: argparse.Name
                 memory.now = "after"
                 (scratch / "release").touch()
                 for child in children:
-                    child.wait(options.limit)
+                    child.wait(limit)
             finally:
                 for child in children:
                     child.stop()
@@ -158,7 +201,7 @@ def stall(load: Load, sets: list[WireSet], scratch: Path, options: argparse.Name
             server.wait(WAIT)
     told = json.loads((scratch / "told.json").read_text())
     stored = sum(json.loads(child.log.read_text())["stored"] for child in children)
-    arrived = {(uid, size): times for uid, size, _, times in told["came"]}
+    arrived = {tuple(key): times for *key, times in told["came"]}
     if told["events"]:
         raise Failed(f"{len(told['events'])} events, the first: {told['events'][0]}")
     if arrived != expected or not stored == told["accepted"] == count * SENDERS:
@@ -179,28 +222,36 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--disk", type=Path, help="a folder on a disk, where large ones go while they arrive")
     options = parser.parse_args(argv)
     print(machine())
-    most = parse_size(MEMORY) + OVER
-    print(f"\nlimits.memory {parse_size(MEMORY) / 1e6:.0f} MB, resident at most {most / 1e6:.0f} MB\n{HEAD}")
+    print(f"\nlimits.memory {parse_size(MEMORY) / 1e6:.0f} MB, {options.backend}\n{HEAD}", flush=True)
     root = Path(tempfile.mkdtemp(dir=options.disk, prefix="soak-stall-"))
     failures = []
     try:
         for load in LOADS:
             if options.only not in f"{load.set} {load.name}":
                 continue
-            sets = [_part(root, load.set, number) for number in range(SENDERS)]
+            sets = parts(root, load.set)
             for seconds in (0.0, options.seconds):
                 name = f"{load.set} {load.name}" if seconds else "  the same without a stall"
                 scratch = Path(tempfile.mkdtemp(dir=root))
                 try:
-                    outcome = stall(load, sets, scratch, options, seconds)
+                    outcome = stall(
+                        load,
+                        sets,
+                        scratch,
+                        offered=options.bytes,
+                        seconds=seconds,
+                        backend=options.backend,
+                        limit=options.limit,
+                    )
                 except Failed as error:
                     failures.append(f"{load.set} {load.name}: {error}")
                     continue
                 finally:
                     shutil.rmtree(scratch, ignore_errors=True)
-                print(outcome.line(name), flush=True)
-                if max(outcome.peaks.values()) > most:
-                    failures.append(f"{load.set} {load.name}: {max(outcome.peaks.values()) / 1e6:.0f} MB resident")
+                print(outcome.line(name, load.most), flush=True)
+                highest = max(outcome.peaks.values())
+                if highest > load.most:
+                    failures.append(f"{load.set} {load.name}: {highest / 1e6:.0f} MB resident")
     finally:
         shutil.rmtree(root, ignore_errors=True)
     for failure in failures:
@@ -208,13 +259,14 @@ def main(argv: list[str]) -> int:
     return bool(failures)
 
 
-def _part(root: Path, name: str, number: int) -> WireSet:
-    """The files of one sender."""
-    count = DIFFERENT[name] * SENDERS
-    made = make(root, name, count, parts=SENDERS)
-    folder = made.parts[number]
-    files = tuple(file for file in made.files if file.parent == folder)
-    return WireSet(folder, files, sum(file.stat().st_size for file in files))
+def parts(root: Path, name: str) -> list[WireSet]:
+    """The files of each sender, in folders below `root`."""
+    made = make(root, name, DIFFERENT[name] * SENDERS, parts=SENDERS)
+    found = []
+    for folder in made.parts:
+        files = tuple(file for file in made.files if file.parent == folder)
+        found.append(WireSet(folder, files, sum(file.stat().st_size for file in files)))
+    return found
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
 """A receiver whose sink stalls: `python stall_server.py PORT FOLDER AFTER [...]`.
 
 An `scp` and a sink that takes AFTER bytes, then makes the file `stalled` in FOLDER and takes nothing until there is a file
-`release`; then it takes all that comes. With the file `over` it drains and writes `told.json`: what came, when, and how much
-was held when it was released. Files, so that nothing but a look at the folder comes between the load and what is measured.
+`release`; then it takes all that comes. In between it makes the file `still` once nothing more comes in. With the file `over` it
+drains and writes `told.json`: what came, when, and how much was held when it was released.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 import zlib
@@ -21,13 +22,18 @@ from typing import Annotated, Any
 import anyio
 from msgspec import Meta
 
-from dcmflow import Limits, Pipeline, sources
+from dcmflow import Limits, Pipeline, Running, sources
 from dcmflow.dicom.instance import Instance
 from dcmflow.flow.context import Context
 from dcmflow.flow.events import Event
 from dcmflow.flow.stage import Sink
+from dcmflow.flow.statistics import Statistics
 
 LOOK = 0.01  # seconds between two looks at the folder
+STILL = 0.5  # seconds without an instance that count as still
+
+
+OPENED: list[Stalling] = []
 
 
 class Stall(Sink, frozen=True, tag="benchmark-stall"):
@@ -39,7 +45,9 @@ class Stall(Sink, frozen=True, tag="benchmark-stall"):
 
     @asynccontextmanager
     async def open(self, context: Context) -> AsyncIterator[Stalling]:
-        yield Stalling(self)
+        actor = Stalling(self)
+        OPENED.append(actor)
+        yield actor
 
 
 class Stalling:
@@ -50,7 +58,7 @@ class Stalling:
         self.bytes = 0
         self.came: Counter[tuple[str, int, int]] = Counter()
         self.first = self.stalled = self.last = 0.0
-        _actors.append(self)
+        self.released = False
 
     async def write(self, instance: Instance) -> None:
         """Accepted, once that is allowed."""
@@ -58,8 +66,10 @@ class Stalling:
         if self.bytes >= self.stage.after:
             if not self.stalled:
                 self.stalled = time.monotonic()
-                Path(self.stage.folder, "stalled").touch()
-            await exists(Path(self.stage.folder, "release"))
+                touch(self.stage.folder, "stalled")
+            if not self.released:
+                await exists(self.stage.folder, "release")
+                self.released = True
         checksum = 0
         if self.stage.checksum:
             for block in instance.payload.blocks():
@@ -69,24 +79,39 @@ class Stalling:
         self.last = time.monotonic()
 
 
-_actors: list[Stalling] = []
+def touch(folder: str, name: str) -> None:
+    """Make a file that says something."""
+    Path(folder, name).touch()
 
 
-async def exists(path: Path) -> None:
-    """Wait for a file, without a look at the disk once it was there."""
-    while path not in _seen:
-        if path.exists():
-            _seen.add(path)
-            return
+def there(folder: str, name: str) -> bool:
+    """Whether somebody has made that file."""
+    return os.path.exists(os.path.join(folder, name))
+
+
+async def exists(folder: str, name: str) -> None:
+    """Wait for a file."""
+    while not there(folder, name):  # noqa: ASYNC110  another process makes it
         await anyio.sleep(LOOK)
 
 
-_seen: set[Path] = set()
+async def held_until_release(running: Running, folder: str) -> Statistics:
+    """What the pipeline held last before it was released; says when nothing has come in for a while."""
+    held, since = running.statistics(), time.monotonic()
+    while not there(folder, "release"):
+        before, held = held, running.statistics()
+        if held.pipeline.emitted != before.pipeline.emitted:
+            since = time.monotonic()
+        elif time.monotonic() - since > STILL:
+            touch(folder, "still")
+        await anyio.sleep(LOOK)
+    return held
 
 
 async def serve(options: argparse.Namespace) -> dict[str, Any]:
     """Run until told that it is over; returns what is to be told."""
     events: list[str] = []
+    folder = str(options.folder)
 
     def hear(event: Event) -> None:
         if event.level in ("warning", "error"):
@@ -98,15 +123,15 @@ async def serve(options: argparse.Namespace) -> dict[str, Any]:
         spill=options.spill,
         max_associations=1024,
     )
-    sink = Stall(str(options.folder), options.after, options.checksum, inbox=options.instances)
+    sink = Stall(folder, options.after, options.checksum, inbox=options.instances)
     limits = Limits(instances=options.instances, memory=options.memory)
     async with Pipeline(source | sink, limits=limits).start(observe=hear) as running:
-        await exists(options.folder / "stalled")
-        await exists(options.folder / "release")
-        released, held = time.monotonic(), running.statistics()
-        await exists(options.folder / "over")
+        await exists(folder, "stalled")
+        held = await held_until_release(running, folder)
+        released = time.monotonic()
+        await exists(folder, "over")
         await running.drain()
-    (actor,) = _actors
+    (actor,) = OPENED
     return {
         "came": [[*key, count] for key, count in actor.came.items()],
         "before": actor.stalled - actor.first,

@@ -40,3 +40,5 @@ def test_memory_per_image() -> None:
     assert len(found) == len(copied) == IMAGES
     assert first / IMAGES < 700
     assert (second - first) / IMAGES < 400, "values are shared"
+    classes = {id(node.values["SOPClassUID"]) for node in found.walk() if node.level is Level.IMAGE}
+    assert len(classes) == 1, "what is equal from one image to the next is stored once"

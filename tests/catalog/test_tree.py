@@ -179,6 +179,9 @@ def test_a_union_in_any_order_gives_the_same(records: list[Record]) -> None:
     half = len(records) // 2
     first, second = Catalog(Level.IMAGE, records[:half]), Catalog(Level.IMAGE, records[half:])
     assert first | second == second | first == catalog(2, 2, 2, 2)
+    assert first & second == second & first
+    assert first.subtree(next(first.walk())) & first | first == first
+    assert Catalog.from_json(first.to_json()) == first.copy() == first
     assert len(list(first)) == len(first)
     assert sorted(each.uid for each in first.walk() if each.level is Level.IMAGE) == sorted(
         {each.uid for each in records[:half]}

@@ -36,7 +36,7 @@ def intersection(a: Catalog, b: Catalog) -> Catalog:
         above: Node | None = node
         while above is not None:
             other = b.counterpart(above)
-            if other is not None:
+            if other is not None and other.uid:
                 made.graft(other)
             above = above.parent
 

@@ -79,7 +79,8 @@ class Tree:
 
     def graft_all(self, node: Node) -> None:
         """The same with everything below it."""
-        self.graft(node)
+        if node.uid or not node._children:  # else its children bring it, unless their place is known here
+            self.graft(node)
         if node._children:
             for child in node._children.values():
                 self.graft_all(child)

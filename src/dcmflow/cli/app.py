@@ -58,6 +58,11 @@ COMMANDS = {
         "Ask nodes whether they are there (C-ECHO).",
         "dcmflow echo MYPACS@10.0.0.5:104",
     ),
+    "query": Command(
+        "dcmflow.cli.query:query",
+        "Ask a node what it holds (C-FIND).",
+        "dcmflow query mypacs PatientName='Doe*' --since 14d",
+    ),
     "send": Command(
         "dcmflow.cli.send:send",
         "Send DICOM files to a node (C-STORE).",

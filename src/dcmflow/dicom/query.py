@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from datetime import date, datetime, time
 from typing import Any, Final
 
 from msgspec import Struct
@@ -157,7 +158,13 @@ def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, list | tuple | set | frozenset):
-        return "\\".join(map(str, value))
+        return "\\".join(map(_text, value))
+    if isinstance(value, datetime):
+        return f"{value:%Y%m%d%H%M%S}" + (f"{value:.%f}" if value.microsecond else "") + f"{value:%z}"
+    if isinstance(value, date):
+        return f"{value:%Y%m%d}"
+    if isinstance(value, time):
+        return f"{value:%H%M%S}" + (f"{value:.%f}" if value.microsecond else "")
     return str(value)
 
 

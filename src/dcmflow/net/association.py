@@ -205,7 +205,7 @@ class Association:
         whole = event.last
         if whole:
             return reception.whole(event.data)
-        self._allow(self.dimse)
+        self.allow(self.dimse)
         reception.begin(context, command)
         try:
             while not reception.add(event.data):
@@ -261,7 +261,7 @@ class Association:
     def hurry(self, seconds: float) -> None:
         """While the next message is awaited: wait only that much longer."""
         if self._idle and anyio.current_time() + seconds < self._transport.deadline:
-            self._allow(seconds)
+            self.allow(seconds)
 
     @property
     def _unheard(self) -> bool:
@@ -275,7 +275,7 @@ class Association:
         if not self.usable:
             self.close()
             return
-        self._allow(float(self._timeouts.acse))  # for all of it
+        self.allow(float(self._timeouts.acse))  # for all of it
         try:
             await self._write(self._connection.send(ReleaseRequest()), None)
             while True:
@@ -312,7 +312,8 @@ class Association:
 
     # -- bytes
 
-    def _allow(self, seconds: float) -> None:
+    def allow(self, seconds: float) -> None:
+        """The current wait may take that much longer."""
         self._transport.deadline = anyio.current_time() + seconds
         self._armed = seconds
 
@@ -335,7 +336,7 @@ class Association:
             if seconds is not None and (
                 reception is None or reception.progress >= PROGRESS or transport.deadline == math.inf
             ):
-                self._allow(seconds)
+                self.allow(seconds)
                 if reception is not None:
                     reception.progress = 0
             while True:

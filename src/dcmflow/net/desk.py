@@ -19,8 +19,8 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, final
 
-from dcmflow.dicom.encoding import encoding_of
 from dcmflow.dicom.header import Header
+from dcmflow.dicom.instance import Instance
 from dcmflow.errors import DatasetError
 from dcmflow.net.entity import Answer, ApplicationEntity
 from dcmflow.net.reception import Room
@@ -166,7 +166,16 @@ class Desk:
 
 
 def header_of(received: Received) -> Header | None:
-    """The header of what came; None where there is none."""
+    """The header of what came; None where it cannot be read."""
     if received.payload is None:
         return None
-    return Header(received.payload, encoding_of(received.context.transfer_syntax))
+    command = received.command
+    try:
+        return Instance(
+            command.affected_sop_class or "",
+            command.affected_sop_instance or "",
+            received.context.transfer_syntax,
+            received.payload,
+        ).header
+    except DatasetError:
+        return None

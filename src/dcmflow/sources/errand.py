@@ -87,6 +87,8 @@ class Errand:
         self.report: MoveReport | None = None
         self.error: DcmflowError | None = None
         self._arrived = anyio.Event()
+        self._asked: Association | None = None  # whose response is awaited
+        self._taking = 0
 
     @property
     def name(self) -> str:
@@ -154,6 +156,7 @@ class Errand:
         requests = [self.request]
         while requests:
             request = requests.pop()
+            self._asked = association
             try:
                 self.report = await ask(association, request)
             except RequestFailed as error:
@@ -162,6 +165,8 @@ class Errand:
                     self.error = error
                     return
                 requests = alone[::-1]  # it may take no lists
+            finally:
+                self._asked = None
 
     async def _wait(self) -> None:
         """What is missing may be on its way."""
@@ -183,6 +188,23 @@ class Errand:
     # -- what comes
 
     async def _take(
+        self, association: Association, received: Received, *, sender: str, inside: bool
+    ) -> Answer:
+        """Take a sub-operation. As long as they come the node is alive, and while they wait for room it waits for us."""
+        self._taking += 1
+        self._be_patient(association)
+        try:
+            return await self._taken(association, received, sender=sender, inside=inside)
+        finally:
+            self._taking -= 1
+            self._be_patient(association)
+
+    def _be_patient(self, association: Association) -> None:
+        asked = self._asked
+        if asked is not None and asked is not association:
+            asked.allow(inf if self._taking else asked.dimse)
+
+    async def _taken(
         self, association: Association, received: Received, *, sender: str, inside: bool
     ) -> Answer:
         handler, uid = self._handler, received.command.affected_sop_instance or ""

@@ -27,6 +27,7 @@ from dcmflow.net.reception import Room
 from dcmflow.net.wanted import requests
 from dcmflow.sources.arrivals import Kind, Policy
 from dcmflow.sources.errand import UNKNOWN_DESTINATION, Errand
+from dcmflow.sources.landing import writable
 from dcmflow.sources.watermark import Watermark
 from dcmflow.status import Status
 from dcmflow.units import parse_duration, parse_size
@@ -68,9 +69,10 @@ class Retrieval:
         self.stage: str = context.stage
         self.grace: float = parse_duration(stage.grace)
         self.pool = pool
-        self.room: Room = Room(parse_size(stage.spill), landing=context.landing)
+        self.room: Room = Room(parse_size(stage.spill), landing=writable(context.landing))
         self.emit: Emit
         self.desk: Desk | None = None
+        self._open: dict[Errand, None] = {}  # not over yet
         if isinstance(listener, Listener):
             self.desk = listener.desk(place.ae_title, self._make_desk)
 
@@ -97,12 +99,18 @@ class Retrieval:
                 "batch": stage.batch,
             },
         )
-        with self._scope:
+        with self._scope as scope:
             while True:
                 await self._round(mark)
                 if stage.every is None:
                     break
                 await anyio.sleep(parse_duration(stage.every))
+        if scope.cancelled_caught and self._open:
+            names = [errand.name for errand in self._open]
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            self._context.warn(
+                f"called off before all had come: {', '.join(names[:5])}{more}; run it again for the rest"
+            )
         await emit.idle()
 
     async def drain(self) -> None:
@@ -165,12 +173,15 @@ class Retrieval:
             for request in requests(records)
         ]
         waiting, well = errands[::-1], True
+        self._open = dict.fromkeys(errands)
 
         async def work() -> None:
             nonlocal well
             while waiting:
                 errand = waiting.pop()
-                if await self._do(errand):
+                done = await self._do(errand)
+                del self._open[errand]
+                if done:
                     mark.done[errand.request.keys[errand.request.level.keyword]] = len(errand.arrivals.here)
                 else:
                     well = False
@@ -211,7 +222,7 @@ class Retrieval:
         missing = await errand.missing()
         self._tell_odd(errand)
         node, name = self.pool.node, errand.name
-        why = str(error) if error is not None else f"{node} sent the rest of {name} and not this"
+        why = str(error) if error is not None else self._why_not(errand)
         fails = self._stage.missing == "fail"
         if missing:
             if fails:
@@ -241,6 +252,17 @@ class Retrieval:
         else:
             self._context.warn(str(failure))
         return False
+
+    def _why_not(self, errand: Errand) -> str:
+        """Why something is missing that the node says to have sent, or says nothing of."""
+        node, name, report = self.pool.node, errand.name, errand.report
+        if errand.arrivals.settled or report is None or not report.completed:
+            return f"{node} sent the rest of {name}, and not this"
+        place = self._place
+        return (
+            f"{node} says that it has sent {report.completed} instances, and none arrived: does it have this host and port"
+            f" {place.port} for {place.ae_title}?"
+        )
 
     def _tell_odd(self, errand: Errand) -> None:
         for kind, count in errand.arrivals.told.items():

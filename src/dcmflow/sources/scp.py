@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -14,7 +12,7 @@ from anyio import BrokenResourceError, ClosedResourceError
 from msgspec import Meta, field
 
 from dcmflow.dicom.instance import Instance, Origin
-from dcmflow.errors import ConfigError, DatasetError, Refused
+from dcmflow.errors import ConfigError, Refused
 from dcmflow.flow.context import Context, Draining, Emit
 from dcmflow.flow.events import AssociationEnded, AssociationFailed, AssociationIdle, AssociationRejected
 from dcmflow.flow.stage import Source
@@ -22,15 +20,15 @@ from dcmflow.net import services
 from dcmflow.net.address import parse_listen
 from dcmflow.net.association import Association, Received
 from dcmflow.net.entity import ANYONE, Answer, ApplicationEntity, Caller
-from dcmflow.net.listener import Listener, listening
-from dcmflow.net.node import ANY_AE, Local, Timeouts, Tls
+from dcmflow.net.listener import Listener
+from dcmflow.net.node import ANY_AE, Timeouts, Tls
 from dcmflow.net.reception import Room
-from dcmflow.net.tls import absolute, server_context
+from dcmflow.sources.identity import mismatch
+from dcmflow.sources.landing import writable
+from dcmflow.sources.port import place_of, shared_listener
 from dcmflow.status import Status
 from dcmflow.units import parse_duration, parse_size
 
-_MISMATCH = Status(0xA900)
-_DEFLATED = "1.2.840.10008.1.2.1.99"
 _EVENTS = {
     "rejected": AssociationRejected,
     "ended": AssociationEnded,
@@ -105,17 +103,8 @@ class Scp(Source, frozen=True):
 
     @asynccontextmanager
     async def open(self, context: Context) -> AsyncIterator[_Actor]:
-        place, tls, secured = self._place(context)
-        key = ("listener", place.host, place.port or context.stage)  # 0 is another port for each
-        listener = await context.resource(
-            key, lambda: listening(place.host, place.port, tls=secured, settings=tls)
-        )
-        if listener.settings != tls:
-            raise ConfigError(
-                f"two sources listen on port {place.port} and do not agree on TLS; give both the same tls, or one of them"
-                " another port",
-                key="tls",
-            )
+        place, tls, secured = place_of(self.listen, self.tls, context)
+        listener = await shared_listener(context, place, tls, secured)
         actor = _Actor(self, context, listener, place.ae_title)
         with listener.host(actor.entity):
             try:
@@ -129,7 +118,7 @@ class Scp(Source, frozen=True):
         return ""
 
     def check(self, context: Context) -> None:
-        place, _, _ = self._place(context)
+        place, _, _ = place_of(self.listen, self.tls, context)
         mine = self._entity(place.ae_title)
         for name, other in context.stages.items():
             if name == context.stage:
@@ -152,18 +141,6 @@ class Scp(Source, frozen=True):
             **options,
         )
 
-    def _place(self, context: Context) -> tuple[Local, Tls | None, ssl.SSLContext | None]:
-        """Where to listen, and how. Raises ConfigError: a certificate cannot be loaded."""
-        place = parse_listen(self.listen, context.local)
-        tls = self.tls or place.tls
-        if tls is None:
-            return place, None, None
-        tls = absolute(tls, context.path)
-        try:
-            return place, tls, server_context(tls)
-        except ConfigError as error:
-            raise error.at(key="tls") from None
-
 
 class _Actor:
     def __init__(self, stage: Scp, context: Context, listener: Listener, title: str) -> None:
@@ -177,7 +154,7 @@ class _Actor:
         self.entity: ApplicationEntity = stage._entity(
             title,
             store=self._store,
-            room=Room(spill, spill, landing=_writable(context.landing)),
+            room=Room(spill, spill, landing=writable(context.landing)),
             notice=self._notice,
         )
 
@@ -229,7 +206,7 @@ class _Actor:
                 move_originator=command.move_originator_ae or "",
             ),
         )
-        wrong = _mismatch(instance)
+        wrong = mismatch(instance)
         if wrong is not None:
             emit.refused(wrong, sop_instance_uid=instance.sop_instance_uid, size=instance.payload.size)
             return Answer(wrong.status, str(wrong))
@@ -245,35 +222,3 @@ class _Actor:
 
     def _notice(self, kind: str, peer: str, text: str) -> None:
         self._context.report(_EVENTS[kind](stage=self._context.stage, peer=peer, reason=text))
-
-
-def _writable(folder: str | None) -> str | None:
-    """The folder, or the one above it that is there already, where files can be made."""
-    while folder and not os.path.isdir(folder):
-        above = os.path.dirname(folder)
-        folder = above if above != folder else None
-    return folder if folder and os.access(folder, os.W_OK | os.X_OK) else None
-
-
-def _mismatch(instance: Instance) -> DatasetError | Refused | None:
-    """Whether the data set is another SOP Instance than the command says (PS3.4 B.2.3, A9xx), or none at all."""
-    if instance.transfer_syntax_uid == _DEFLATED:
-        return None
-    try:
-        header = instance.header
-        sop_class, sop_instance = header.get("SOPClassUID"), header.get("SOPInstanceUID")
-    except DatasetError as error:
-        return error
-    for name, said, found in (
-        ("SOP Instance", instance.sop_instance_uid, sop_instance),
-        ("SOP Class", instance.sop_class_uid, sop_class),
-    ):
-        if not found:
-            return DatasetError(f"the data set has no {name} UID")
-        if found != said:
-            return Refused(
-                f"the data set has {name} UID {found}, the command {said}",
-                status=_MISMATCH,
-                instance_uid=instance.sop_instance_uid,
-            )
-    return None
