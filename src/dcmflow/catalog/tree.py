@@ -30,7 +30,7 @@ class Tree:
         # Patients by key, the others by UID: a study without one is known to its patient alone.
         self._index: tuple[dict[str, Node], ...] = ({}, {}, {}, {})
         self._conflicts: dict[tuple[str, Level, str, str], Conflict] = {}
-        self._last: Mapping[str, Any] = {}
+        self._last: list[Mapping[str, Any]] = [{}, {}, {}, {}]
 
     @property
     def conflicts(self) -> list[Conflict]:
@@ -118,7 +118,7 @@ class Tree:
             if not uid and parent and parent._children:
                 node = parent._children.get(key)
             if node is None:
-                return self._insert(level, uid, self._own(values, shape[level]), parent)
+                return self._insert(level, uid, self._own(level, values, shape[level]), parent)
         elif level:
             self._agree(node, values, shape)
         self._fill(node, values, shape[level])
@@ -194,14 +194,14 @@ class Tree:
             self._index[level][key] = node
         return node
 
-    def _own(self, values: Mapping[str, Any], keywords: tuple[str, ...]) -> dict[str, Any]:
+    def _own(self, level: Level, values: Mapping[str, Any], keywords: tuple[str, ...]) -> dict[str, Any]:
         """The values of one level. Those equal to the ones before share their memory: most images have the same SOP Class UID."""
-        last = self._last
+        last = self._last[level]
         own = {}
         for keyword in keywords:
             value, former = values[keyword], last.get(keyword)
             own[keyword] = former if former == value and former.__class__ is value.__class__ else value
-        self._last = own
+        self._last[level] = own
         return own
 
     def _fill(self, node: Node, values: Mapping[str, Any], keywords: Collection[str]) -> None:

@@ -9,6 +9,7 @@ there are none.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from math import inf
 from typing import TYPE_CHECKING, Final, Protocol, final
 
 import anyio
