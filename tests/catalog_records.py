@@ -42,3 +42,8 @@ def catalog(*numbers: int) -> Catalog:
 def of(level: Level, chosen: Iterable[Path]) -> Catalog:
     """The catalog of these paths."""
     return Catalog(level, (record(*path) for path in chosen))
+
+
+def without(given: Record, *keywords: str) -> Record:
+    """The record with elements not returned."""
+    return Record(given.level, {key: value for key, value in given.values.items() if key not in keywords})

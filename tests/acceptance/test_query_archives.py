@@ -51,8 +51,9 @@ def test_a_tree_has_every_entity_in_order_and_counts_or_question_marks(
     places = [out.index(patient) for patient in tree(archive.expected)]
     assert places == sorted(places)
     if level != "patient":
-        places = [out.index(f"Head {year}") for year in ("2018", "2019")]
-        assert places == sorted(places), "studies by date"
+        found = re.findall(r"\b(2018|2019)-?(0[56])-?(30|15|25)\b", out)
+        assert ("2018", "05", "30") in found
+        assert found.index(("2018", "05", "30")) < found.index(("2019", "06", "25")), "studies by date"
     if archive.kind == "orthanc":
         assert re.search(r"\b(12|8|5|3|4) ", out)
     else:
@@ -78,7 +79,7 @@ def earlier(facts: Iterable[Fact], level: str) -> str:
     depth = LEVELS.index(level)
     catalog = Catalog(Level(depth))
     for path in sorted(paths(level, facts)):
-        catalog.add(Record(Level(depth), dict(zip(KEYS, path, strict=False))))
+        catalog.add(Record(Level(depth), dict(zip(KEYS, map(str, path), strict=False))))
     return catalog.to_json()
 
 
@@ -88,8 +89,8 @@ def test_an_earlier_result_is_refined_to_exactly_its_images(
 ) -> None:
     facts = of(SUBSETS[name], archive)
     lowest = max((level for level, _ in SUBSETS[name].requests), key=LEVELS.index)
-    document = earlier(facts, lowest)
-    done = run("query", archive.address, "--from", "-", "--level", "image", input=document).must(0)
+    before = earlier(facts, lowest)
+    done = run("query", archive.address, "--from", "-", "--level", "image", input=before).must(0)
     assert found(done.out) == paths("image", facts)
 
 
@@ -277,8 +278,6 @@ def test_a_japanese_name_never_matches_everybody(
     assert len(leaves(names)) > 1
     told = {leaf["PatientID"]: leaf["PatientName"] for leaf in leaves(names)}
     assert told["CHAR01"] == CHAR_NAMES["latin1"][1]
-    if told.get("CHAR07") == CHAR_NAMES["japanese"][1]:
-        assert "CHAR07" in uids(done, "PatientID") or "PatientName" in done.err
 
 
 # many ---------------------------------------------------------------------------------------------------------------

@@ -282,6 +282,20 @@ def test_a_name_that_is_not_ascii_matches_that_person_only(run: Command, pattern
         assert sent.SpecificCharacterSet == "ISO_IR 192"
 
 
+def test_a_node_may_want_another_character_set(run: Command, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.toml"
+    with scripted(on_find=Matches(people())) as server:
+        settings.write_text(f'[nodes.old]\naddress = "{server.node}"\ncharacter-set = "ISO_IR 100"\n')
+        done = run("query", "old", "PatientName=Müller*", "--config", settings).must(0)
+        [seen] = server.of("C-FIND-RQ")
+        refused = run("query", "old", "PatientName=*山田*", "--config", settings).must(2)
+        assert len(server.of("C-FIND-RQ")) == 1, "what cannot be written is not sent as something else"
+    assert found(done) == names(3)
+    assert b"ISO_IR 100" in (seen.data or b"")
+    assert "Müller".encode("latin-1") in (seen.data or b"")
+    speaks_of(refused.err, "山田", "ISO_IR 100")
+
+
 def test_names_that_the_server_lost_are_not_taken_for_matches(run: Command) -> None:
     with scripted(on_find=Matches(people(latin=True))) as server:
         done = run("query", server.node, "PatientName=*山田*")

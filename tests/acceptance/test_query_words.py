@@ -291,7 +291,11 @@ def test_what_is_no_result_is_an_error_on_stdin_and_in_a_file(
     run: Command, text: str, tmp_path: Path
 ) -> None:
     with scripted() as server:
-        refused(run("query", server.node, "--from", "-", "--level", "image", input=text), server, "stdin|standard input")
+        refused(
+            run("query", server.node, "--from", "-", "--level", "image", input=text),
+            server,
+            "stdin|standard input",
+        )
         file = tmp_path / "result.json"
         file.write_text(text)
         refused(run("query", server.node, "--from", file, "--level", "image"), server, "result.json")

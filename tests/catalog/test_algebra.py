@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog_records import catalog, of, paths, record
+from catalog_records import catalog, of, paths, record, without
 from dcmflow.catalog import Catalog, Conflict, Level, Node, Provenance
 
 SHAPE = (2, 2, 2, 2)
@@ -87,6 +87,7 @@ def test_a_coarse_leaf_is_taken_away_only_where_counts_say_so() -> None:
     unknown = Catalog(Level.STUDY, [record(1, 1)])
     assert unknown - images == unknown
     assert len(unknown ^ images) == 3, "the images of the other study"
+    assert unknown - catalog(1, 1, 2) == unknown, "nobody knows of any images"
 
 
 def test_a_union_with_coarser_ones_keeps_what_only_they_know() -> None:
@@ -103,6 +104,14 @@ def test_values_are_filled_in_from_both() -> None:
     b = Catalog(Level.STUDY, [record(1, 1, StudyID="1")])
     expected = Catalog(Level.STUDY, [record(1, 1, AccessionNumber="A7", StudyID="1")])
     assert a | b == a & b == expected
+
+
+def test_parents_without_keys_leave_nothing_behind() -> None:
+    a = Catalog(Level.STUDY, [without(record(1, 1), "PatientID")])
+    b = Catalog(Level.STUDY, [record(1, 1), without(record(1, 2), "PatientID")])
+    assert a & b == b & a == Catalog(Level.STUDY, [record(1, 1)])
+    assert (a | b).uids(Level.PATIENT) == ["PAT1", ""]
+    assert not a - b
 
 
 def test_provenance_and_conflicts_go_along() -> None:

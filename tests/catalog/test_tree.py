@@ -7,15 +7,10 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog_records import catalog, paths, record
+from catalog_records import catalog, paths, record, without
 from dcmflow.catalog import Catalog, Conflict, Level, Record
 
 WORLD = list(paths(2, 2, 2, 2))
-
-
-def without(given: Record, *keywords: str) -> Record:
-    """The record with elements not returned."""
-    return Record(given.level, {key: value for key, value in given.values.items() if key not in keywords})
 
 
 @st.composite
@@ -186,3 +181,15 @@ def test_a_union_in_any_order_gives_the_same(records: list[Record]) -> None:
     assert sorted(each.uid for each in first.walk() if each.level is Level.IMAGE) == sorted(
         {each.uid for each in records[:half]}
     )
+
+
+def test_contradictions_above_a_parent_without_a_key() -> None:
+    given = without(record(1, 1, 1), "StudyInstanceUID")
+    found = Catalog(Level.SERIES, [given])
+    assert not found.add(Record(Level.SERIES, {**given.values, "PatientName": "Roe"}))
+    assert not found.add(Record(Level.SERIES, {**given.values, "PatientID": "PAT2"}))
+    assert [(each.kind, each.level, each.keyword) for each in found.conflicts] == [
+        ("value", Level.PATIENT, "PatientName"),
+        ("parent", Level.SERIES, "PatientID"),
+    ]
+    assert list(found) == [given]

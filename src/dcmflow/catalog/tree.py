@@ -206,7 +206,7 @@ class Tree:
 
     def _fill(self, node: Node, values: Mapping[str, Any], keywords: Collection[str]) -> None:
         known = node.values
-        if values is known or not node.uid:
+        if values is known:
             return
         changed: dict[str, Any] = {}
         for keyword in keywords:

@@ -17,7 +17,7 @@ from dcmflow.errors import ConfigError
 
 if TYPE_CHECKING:
     from dcmflow.catalog.catalog import Catalog
-    from dcmflow.cli.query_run import Part
+    from dcmflow.cli.query_ask import Part
     from dcmflow.config.settings import Settings
     from dcmflow.dicom.level import Level
     from dcmflow.dicom.query import Query
@@ -219,12 +219,12 @@ def _part(
 ) -> Part:
     """A query, asked at the level of the lowest key that restricts it: what is above that cannot be matched otherwise."""
     from dcmflow.catalog.answers import Answers
-    from dcmflow.cli.query_run import Part
+    from dcmflow.cli.query_ask import Ask, Part, asks_about
     from dcmflow.dicom.level import level_of
     from dcmflow.dicom.query import Query
 
     asked = Query(max([query.level, *map(level_of, query.conditions)]), query.keys)
-    asks = [(asked, {})] if abouts is None else [(asked.with_keys(keys), keys) for keys in abouts]
+    asks = [Ask(asked)] if abouts is None else asks_about(asked, abouts)
     return Part(Answers(asked, known=known), asks, query, label=label, about=about)
 
 

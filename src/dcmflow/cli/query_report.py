@@ -24,7 +24,8 @@ from dcmflow.errors import NetworkError
 
 if TYPE_CHECKING:
     from dcmflow.catalog.catalog import Catalog
-    from dcmflow.cli.query_run import Inquiry, Part
+    from dcmflow.cli.query_ask import Part
+    from dcmflow.cli.query_run import Inquiry
     from dcmflow.net.node import Node
 
 _SHOWN: Final = 5  # of errors and problems of one kind; the rest is counted

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, final
 
 import anyio
-from msgspec import Struct, field
 
-from dcmflow.catalog.answers import Answers
 from dcmflow.catalog.catalog import Catalog
 from dcmflow.cli import query_progress
 from dcmflow.cli.query_example import decided, left_over
@@ -21,40 +20,9 @@ from dcmflow.errors import AssociationAborted, DcmflowError, NetworkError
 from dcmflow.net.client import Client
 
 if TYPE_CHECKING:
+    from dcmflow.cli.query_ask import Ask, Part
     from dcmflow.cli.query_output import Lines
-    from dcmflow.dicom.query import Query
     from dcmflow.net.node import Node
-
-
-class Part(Struct, eq=False):
-    """A query, in as many requests as it has to be put in.
-
-    Attributes:
-        answers: to all of them.
-        asks: each with the keys of what it is about, which an answer must not contradict.
-        query: as it was written, for the provenance.
-        label: what tells it from others, for people; empty where it is the only one.
-        about: what it is about, for people.
-        found: how many records there are more because of it.
-        begun, ended: whether it has been asked, and answered to the end.
-        asked: how many of `asks` are done.
-        errors: what ended those that failed.
-        problems: what was wrong with single answers, in words.
-        when: it was asked, ISO 8601.
-    """
-
-    answers: Answers
-    asks: Sequence[tuple[Query, Mapping[str, str]]]
-    query: Query
-    label: str = ""
-    about: str = ""
-    found: int = 0
-    begun: bool = False
-    ended: bool = False
-    asked: int = 0
-    errors: list[DcmflowError] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    when: str = ""
 
 
 @final
@@ -94,6 +62,7 @@ class Inquiry:
         self._lines = lines
         self._limit = limit
         self.examples = examples
+        self._lists = True  # the node seems to take lists of UIDs
         self._total = sum(len(part.asks) for part in parts)
         self._whole = len(parts) == 1 and parts[0].answers.query.level is level and lines is None
         self._catalog = Catalog(level)
@@ -118,38 +87,58 @@ class Inquiry:
     async def _ask_all(self, client: Client) -> None:
         for part in self.parts:
             part.begun, part.when = True, datetime.now().astimezone().isoformat(timespec="seconds")
-            for query, about in part.asks:
-                error = await self._ask(client, part, query, about)
+            for ask in part.asks:
+                errors = await self._ask(client, part, ask)
                 part.asked += 1
-                if error is not None:
-                    part.errors.append(error)
-                    if isinstance(error, NetworkError) and not isinstance(error, AssociationAborted):
-                        return  # the node does not answer; the rest would take as many timeouts
-                if self.stopped or self.unread:
+                part.errors += errors
+                if self.stopped or self.unread or any(map(_is_final, errors)):
                     return
             if self.examples and part.answers.unverified:
                 await self._decide(client, part)
             part.ended = not part.errors
 
-    async def _ask(
-        self, client: Client, part: Part, query: Query, about: Mapping[str, str]
-    ) -> DcmflowError | None:
+    async def _ask(self, client: Client, part: Part, ask: Ask) -> list[DcmflowError]:
+        """Ask, one by one where a list is not understood; returns what failed."""
+        if not ask.singles:
+            return await self._request(client, part, ask, Counter())
+        heard: Counter[str] = Counter()
+        errors: list[DcmflowError] = []
+        if self._lists:
+            errors = await self._request(client, part, ask, heard)
+            if self.stopped or self.unread or any(map(_is_final, errors)):
+                return errors
+            if not errors and len(heard) > 1:
+                return []  # it knows lists, and has nothing of the others
+            self._lists = not errors
+        failed: list[DcmflowError] = []
+        for single in ask.singles:
+            if single.uid in heard and not errors:
+                continue
+            failed += await self._request(client, part, single, Counter())
+            if self.stopped or self.unread or any(map(_is_final, failed)):
+                break
+        return failed
+
+    async def _request(self, client: Client, part: Part, ask: Ask, heard: Counter[str]) -> list[DcmflowError]:
+        """One request; `heard` counts answers by what they are about."""
         try:
-            async with client.find(self._node, query, verify=False) as found:
+            async with client.find(self._node, ask.query, verify=False) as found:
                 try:
                     async for record in found:
-                        if _contradicts(record, about):
+                        if ask.contradicts(record):
                             part.answers.received += 1
-                            part.answers.mismatched.put(record, about)
-                        elif self._keep(part, record) and self._is_enough(part):
+                            part.answers.mismatched.put(record, ask.about)
+                            continue
+                        heard[record.text(ask.key)] += 1
+                        if self._keep(part, record) and self._is_enough(part):
                             break
                 except BrokenPipeError:
                     self.unread = True
                 finally:
                     part.problems += found.problems
         except DcmflowError as error:
-            return error
-        return None
+            return [error]
+        return []
 
     async def _decide(self, client: Client, part: Part) -> None:
         """Take or leave what could not be checked, as examples of it say."""
@@ -202,13 +191,13 @@ class Inquiry:
         return self._lines is not None and sys.stdout.isatty()
 
 
+def _is_final(error: DcmflowError) -> bool:
+    """The node does not answer: the rest would take as many timeouts."""
+    return isinstance(error, NetworkError) and not isinstance(error, AssociationAborted)
+
+
 def trimmed(record: Record, level: Level) -> Record:
     """The record of what it belongs to at a level above."""
     if record.level is level:
         return record
     return Record(level, {key: value for key, value in record.values.items() if level_of(key) <= level})
-
-
-def _contradicts(record: Record, about: Mapping[str, str]) -> bool:
-    """Whether an answer is about something else: the node pays no regard to what it was asked about."""
-    return any(record.text(key).strip() not in ("", uid.strip()) for key, uid in about.items())

@@ -169,8 +169,9 @@ def _text(value: Any) -> str:
 
 
 def _words(error: Exception, character_set: str) -> str:
-    if isinstance(error, UnicodeEncodeError):
-        return f"{error.object!r} cannot be written in {character_set}; choose another character set for the node"
+    cause = error.__context__ if isinstance(error, DatasetError) else error
+    if isinstance(cause, UnicodeEncodeError):
+        return f"{cause.object!r} cannot be written in {character_set}; choose another character set for the node"
     return str(error)
 
 

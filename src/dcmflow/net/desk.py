@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 NOT_ASKED_FOR: Final = Status(0x0124)
 
+Scope = Mapping[str, frozenset[str]]
+"""Unique keys by keyword, with the values of each."""
+
 Take = Callable[["Association", "Received", bool], Awaitable[Answer]]
 
 
@@ -53,7 +56,7 @@ class Claim:
         self,
         message_id: int,
         calling_ae: str,
-        scope: Mapping[str, frozenset[str]],
+        scope: Scope,
         take: Take,
         expected: Iterable[str] = (),
     ) -> None:
@@ -76,20 +79,7 @@ class Claim:
 
     def covers(self, received: Received, header: Header | None) -> bool:
         """It is of what was asked for."""
-        uid = received.command.affected_sop_instance or ""
-        for keyword, values in self.scope.items():
-            if keyword == "SOPInstanceUID":
-                found = uid
-            elif header is None:
-                return False
-            else:
-                try:
-                    found = str(header.get(keyword) or "")
-                except DatasetError:
-                    return False
-            if found not in values:
-                return False
-        return bool(self.scope)
+        return covers(self.scope, received, header)
 
     def follows(self, association: Association) -> bool:
         return association in self._associations
@@ -99,6 +89,23 @@ class Claim:
         self._associations.add(association)
         inside = self.expects(received) or self.covers(received, header_of(received))
         return await self.take(association, received, inside)
+
+
+def covers(scope: Scope, received: Received, header: Header | None) -> bool:
+    """Whether an instance is of what these unique keys name."""
+    for keyword, values in scope.items():
+        if keyword == "SOPInstanceUID":
+            found = received.command.affected_sop_instance or ""
+        elif header is None:
+            return False
+        else:
+            try:
+                found = str(header.get(keyword) or "")
+            except DatasetError:
+                return False
+        if found not in values:
+            return False
+    return bool(scope)
 
 
 @final
@@ -121,7 +128,7 @@ class Desk:
 
     @contextmanager
     def claim(
-        self, calling_ae: str, scope: Mapping[str, frozenset[str]], take: Take, expected: Iterable[str] = ()
+        self, calling_ae: str, scope: Scope, take: Take, expected: Iterable[str] = ()
     ) -> Iterator[Claim]:
         """In the block, what belongs to a request is taken."""
         claim = Claim(self._next_id(), calling_ae, scope, take, expected)

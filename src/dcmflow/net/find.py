@@ -17,9 +17,9 @@ from dcmflow.dicom.level import Level
 from dcmflow.dicom.matching import Matcher
 from dcmflow.dicom.query import Query
 from dcmflow.dicom.record import Record
-from dcmflow.errors import DatasetError, DcmflowError, NetworkError, RequestFailed
+from dcmflow.errors import DatasetError, DcmflowError, NetworkError, RemoteProtocolError, RequestFailed
 from dcmflow.net import failures, models, reasons
-from dcmflow.net.hierarchy import Plan, filled, lone_values
+from dcmflow.net.hierarchy import Plan, completed, filled, lone_values
 from dcmflow.net.models import Model
 from dcmflow.net.requests import request
 from dcmflow.protocol.command import c_find_rq
@@ -109,15 +109,15 @@ async def finding(pool: Pool, query: Query, *, verify: bool = True) -> AsyncIter
     give, take = anyio.create_memory_object_stream[Record](_AHEAD)
     found = Found(take)
     failure: BaseException | None = None
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_run, _Finder(pool, query, found, give, verify=verify), give, found)
-        try:
-            yield found
-        except Exception as error:  # is not to come out in a group
-            failure = error
-        finally:
-            take.close()
-            tasks.cancel_scope.cancel()
+    with take:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_run, _Finder(pool, query, found, give, verify=verify), give, found)
+            try:
+                yield found
+            except Exception as error:  # is not to come out in a group
+                failure = error
+            finally:
+                tasks.cancel_scope.cancel()  # before the stream is closed, which who writes into it would take for an error
     if failure is not None:
         raise failure
 
@@ -140,6 +140,7 @@ class _Finder:
         self._found = found
         self._give = give
         self._known: set[tuple[str, ...]] = set()  # what was given, where several answers are about one
+        self._came = 0  # answers to what was asked for at once
         self._lists = True  # the peer seems to take lists of UIDs
         self._verify = verify
         self._matcher = Matcher(query)
@@ -149,24 +150,34 @@ class _Finder:
             model = self._choose(association)
             self._found.model = model
             plan = Plan(self._query, model.top)
-            if len(plan.levels) > 1 and (
+            at_once = len(plan.levels) > 1 and (
                 plan.by_unique_key or models.is_relational(association, model, "find")
-            ):
-                given = 0
+            )
+            if not at_once or not await self._at_once(association, model, plan):
+                await self._descend(association, model, plan)
 
-                async def count(record: Record) -> None:
-                    nonlocal given
-                    given += 1
-                    await self._emit(plan, record)
+    async def _at_once(self, association: Association, model: Model, plan: Plan) -> bool:
+        """Ask for all in one C-FIND, or in one for each UID where the peer takes no lists; False: it cannot do that."""
 
-                try:
-                    await self._ask(association, model, plan.at_once(), count)
-                except RequestFailed as error:
-                    if given or error.transient:
-                        raise
-                else:
-                    return
-            await self._descend(association, model, plan)
+        async def take(record: Record) -> None:
+            self._came += 1
+            await self._emit(plan, record)
+
+        query, key = plan.at_once(), plan.bottom.keyword
+        uids = query.keys.get(key, "").split("\\")
+        attempts = [query, *(query.with_keys({key: uid}) for uid in uids if len(uids) > 1)]
+        for attempt in attempts:
+            try:
+                await self._ask(association, model, attempt, take)
+            except RequestFailed as error:
+                if self._came or error.transient:
+                    raise
+                if attempt is not query or len(attempts) == 1:
+                    return False
+            else:
+                if attempt is query and self._came:
+                    return True
+        return True
 
     @asynccontextmanager
     async def _associate(self) -> AsyncIterator[Association]:
@@ -233,43 +244,30 @@ class _Finder:
                 for alone in await self._children(association, model, plan, level, group, take):
                     await self._children(association, model, plan, level, [alone], take)
 
+        waiting: set[anyio.CancelScope] = set()
+
         async def help_out() -> None:
+            begun = False
             try:
-                async with self._associate() as another:
-                    if models.choose(models.offered(another, "find"), self._query.level) is model:
-                        await work(another)
-            except NetworkError:  # there is one fewer, and what this one had begun is begun again by nobody
-                if not groups:
+                with anyio.CancelScope() as scope:
+                    waiting.add(scope)
+                    async with self._associate() as another:
+                        waiting.discard(scope)
+                        if models.choose(models.offered(another, "find"), self._query.level) is model:
+                            begun = True
+                            await work(another)
+                            begun = False
+            except (NetworkError, RemoteProtocolError):
+                if begun:  # what it had asked for would be missing
                     raise
 
-        more = min(self._pool.limit - 1, len(groups) // _WORTH)
-        if more <= 0:
+        async def alone() -> None:
             await work(association)
-            return
-        await self._share(work, association, help_out, more)
+            for scope in waiting:  # nothing is left to help with, and there may be no association to be had
+                scope.cancel()
 
-    async def _share(
-        self,
-        work: Callable[[Association], Awaitable[None]],
-        association: Association,
-        help_out: Callable[[], Awaitable[None]],
-        more: int,
-    ) -> None:
-        failures: list[Exception] = []
-
-        async def guarded(job: Callable[[], Awaitable[None]], tasks: TaskGroup) -> None:
-            try:
-                await job()
-            except DcmflowError as error:
-                failures.append(error)
-                tasks.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as tasks:
-            for _ in range(more):
-                tasks.start_soon(guarded, help_out, tasks)
-            await guarded(lambda: work(association), tasks)
-        if failures:
-            raise failures[0]
+        more = min(self._pool.limit - 1, len(groups) // _WORTH)
+        await _together([alone, *[help_out] * max(0, more)])
 
     async def _children(
         self,
@@ -325,7 +323,7 @@ class _Finder:
                     self._found.ignoring = True
                 record = self._record(received, query.level)
                 if record is not None:
-                    await take(filled(record, known))
+                    await take(completed(record, known))
         status = asked.status
         if status.category not in ("success", "warning"):
             raise failures.failed(
@@ -356,6 +354,24 @@ class _Finder:
                 return
             self._known.add(wanted.path)
         await self._give.send(wanted)
+
+
+async def _together(jobs: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    """Do these at once; the first that fails ends all."""
+    failures: list[Exception] = []
+
+    async def guarded(job: Callable[[], Awaitable[None]], tasks: TaskGroup) -> None:
+        try:
+            await job()
+        except DcmflowError as error:
+            failures.append(error)
+            tasks.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        for job in jobs:
+            tasks.start_soon(guarded, job, tasks)
+    if failures:
+        raise failures[0]
 
 
 def _distinct(records: Iterable[Record]) -> list[Record]:

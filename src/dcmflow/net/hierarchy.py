@@ -127,8 +127,16 @@ def filled(record: Record, parent: Mapping[str, Any]) -> Record:
     return Record(record.level, values)
 
 
+def completed(record: Record, asked: Mapping[str, str]) -> Record:
+    """A record with the unique keys that were asked for, where it does not say them: what it says counts, as a server may pay no
+    regard to what it is asked.
+    """
+    lacking = {key: value for key, value in asked.items() if not record.text(key)}
+    return Record(record.level, {**record.values, **lacking}) if lacking else record
+
+
 def lone_values(query: Query) -> dict[str, str]:
-    """The unique keys above a level that a query gives as one value each: every answer has them, returned or not."""
+    """The unique keys above a level that a query gives as one value each: what matches has them, returned or not."""
     return {
         level.keyword: value
         for level in query.level.above()

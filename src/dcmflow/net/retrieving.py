@@ -119,15 +119,15 @@ async def getting(pool: Pool, query: Query) -> AsyncIterator[Got]:
     give, take = anyio.create_memory_object_stream[tuple[Instance, anyio.Event]]()
     got = Got(take)
     failure: Exception | None = None
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_get_all, pool, query, give, got)
-        try:
-            yield got
-        except Exception as error:  # is not to come out in a group
-            failure = error
-        finally:
-            take.close()
-            tasks.cancel_scope.cancel()
+    with take:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_get_all, pool, query, give, got)
+            try:
+                yield got
+            except Exception as error:  # is not to come out in a group
+                failure = error
+            finally:
+                tasks.cancel_scope.cancel()  # before the stream is closed, which who writes into it would take for an error
     if failure is not None:
         raise failure
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from dcmflow.dicom.level import Level, level_of
-from dcmflow.dicom.query import Query
+from dcmflow.dicom.query import Query, restricts
 from dcmflow.dicom.record import Record
 from dcmflow.net.find import finding
-from dcmflow.net.hierarchy import lone_values
+from dcmflow.net.hierarchy import BATCH, lone_values
 
 if TYPE_CHECKING:
     from dcmflow.net.pool import Pool
@@ -46,6 +46,25 @@ def requests(records: Iterable[Record], *, most: int = LISTED) -> list[Query]:
         for above, lists in groups.items()
         for uids in lists
     ]
+
+
+def merged(queries: Iterable[Query], *, most: int = BATCH) -> list[Query]:
+    """Fewer queries that ask for the same: those that differ in the UID of what they ask for only become one, with a list."""
+    groups: dict[object, list[Query]] = {}
+    for number, query in enumerate(queries):
+        key = query.level.keyword
+        uid = query.keys.get(key, "")
+        rest = tuple((name, value) for name, value in query.keys.items() if name != key)
+        alone = query.level is Level.PATIENT or not restricts(uid) or bool(set(uid) & set("*?\\"))
+        groups.setdefault(number if alone else (query.level, rest), []).append(query)
+    made: list[Query] = []
+    for group in groups.values():
+        key = group[0].level.keyword
+        for start in range(0, len(group), most):
+            some = group[start : start + most]
+            uids = "\\".join(dict.fromkeys(query.keys.get(key, "") for query in some))
+            made.append(some[0].with_keys({key: uids}) if len(some) > 1 else some[0])
+    return made
 
 
 def singly(request: Query) -> list[Query]:

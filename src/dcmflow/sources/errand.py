@@ -20,7 +20,7 @@ from dcmflow.dicom.query import Query
 from dcmflow.dicom.record import Record
 from dcmflow.errors import DatasetError, DcmflowError, Refused, RequestFailed
 from dcmflow.net import models, retrieval
-from dcmflow.net.desk import Desk
+from dcmflow.net.desk import Desk, covers, header_of
 from dcmflow.net.entity import Answer
 from dcmflow.net.find import finding
 from dcmflow.net.reception import Reception, Room
@@ -92,9 +92,14 @@ class Errand:
         self._taking = 0
 
     @property
+    def uids(self) -> list[str]:
+        """What is asked for, by its unique keys."""
+        return self.request.keys.get(self.request.level.keyword, "").split("\\")
+
+    @property
     def name(self) -> str:
         """`study 1.2.3`; `12 images of series 1.2.3`."""
-        level, uids = self.request.level, self.request.keys.get(self.request.level.keyword, "").split("\\")
+        level, uids = self.request.level, self.uids
         if len(uids) == 1:
             return f"{level.word} {uids[0]}"
         above = Level(level - 1)
@@ -134,13 +139,13 @@ class Errand:
         """C-GET; what goes wrong is `error`."""
         pool = self._handler.pool
         contexts, user = retrieval.get_contexts(await classes(pool, [self.request]))
-        reception = Reception(self._handler.room)
+        reception, scope = Reception(self._handler.room), _scope(self.request)
         try:
             async with pool.associate(contexts, user, patient=True) as association:
 
                 async def store(received: Received) -> Answer:
-                    sender = association.called_ae
-                    return await self._take(association, received, sender=sender, inside=True)
+                    sender, inside = association.called_ae, covers(scope, received, header_of(received))
+                    return await self._take(association, received, sender=sender, inside=inside)
 
                 async def ask(association: Association, request: Query) -> MoveReport:
                     return await retrieval.get(association, request, store=store, reception=reception)
@@ -216,7 +221,7 @@ class Errand:
             return Answer(error.status, str(error))
         instance = instance_of(received, association, sender=sender, stage=handler.stage)
         del received
-        wrong = mismatch(instance)
+        wrong = mismatch(instance) or _broken(instance)
         if wrong is not None:
             self.arrivals.settle(uid, accepted=False)
             handler.emit.refused(wrong, sop_instance_uid=uid, size=instance.payload.size)
@@ -226,6 +231,9 @@ class Errand:
         if kind is not None:
             answer = await handler.deviate(instance, kind, self._deviation(instance, kind, patient))
             if answer is not None:
+                if kind == "inconsistent":  # it came, and is not missing
+                    self.arrivals.settle(uid, accepted=False)
+                    self._arrived.set()
                 return answer
         self.arrivals.begin(uid)
         accepted = False
@@ -254,10 +262,10 @@ class Errand:
         """The UIDs of what is missing, as far as the node says them; see `arrivals.complete` too."""
         arrivals = self.arrivals
         if arrivals.complete is not True and arrivals.expected is None:
-            arrivals.expected = await self._manifest()
+            arrivals.expected = await self.instances()
         return arrivals.missing
 
-    async def _manifest(self) -> frozenset[str] | None:
+    async def instances(self) -> frozenset[str] | None:
         """The SOP Instance UIDs of what was asked for; None: the node does not say."""
         found: set[str] = set()
         try:
@@ -270,6 +278,15 @@ class Errand:
         except DcmflowError:
             return None
         return frozenset(found) or None
+
+
+def _broken(instance: Instance) -> DatasetError | None:
+    """Why it does not hold all that it says; None: it does."""
+    try:
+        instance.verify()
+    except DatasetError as error:
+        return error
+    return None
 
 
 def _patient(instance: Instance) -> str:

@@ -24,7 +24,7 @@ from dcmflow.net.listener import Listener
 from dcmflow.net.node import Local
 from dcmflow.net.pool import Pool
 from dcmflow.net.reception import Room
-from dcmflow.net.wanted import requests
+from dcmflow.net.wanted import LISTED, merged, requests
 from dcmflow.sources.arrivals import Kind, Policy
 from dcmflow.sources.errand import UNKNOWN_DESTINATION, Errand
 from dcmflow.sources.landing import writable
@@ -121,7 +121,8 @@ class Retrieval:
         since = mark.day - timedelta(days=1) if repeated and mark.day is not None else None
         today = date.today()
         well, seen = True, set[str]()
-        for query in self._stage.queries(self._context, since):
+        wanted: dict[str, Record] = {}
+        for query in merged(self._stage.queries(self._context, since)):
             try:
                 records = await self._find(query)
             except DcmflowError as error:
@@ -130,9 +131,13 @@ class Retrieval:
                 self._context.warn(f"{error}; it is tried again later")
                 well = False
                 continue
-            wanted = [record for record in records if not repeated or self._is_new(record, mark)]
             seen |= {record.uid for record in records}
-            well = await self._fetch(wanted, mark) and well
+            for record in records:
+                if not repeated or await self._is_new(record, mark):
+                    wanted.setdefault(record.uid, record)
+        by_level = {level: [record for record in wanted.values() if record.level is level] for level in Level}
+        for records in filter(None, by_level.values()):
+            well = await self._fetch(records, mark) and well
         if repeated:
             mark.keep(seen)
             if well:
@@ -156,12 +161,19 @@ class Retrieval:
             self._context.warn(f"{self.pool.node}: {warning}")
         return list(answers.catalog)
 
-    def _is_new(self, record: Record, mark: Watermark) -> bool:
+    async def _is_new(self, record: Record, mark: Watermark) -> bool:
+        """Whether there may be more of it than was retrieved."""
         done = mark.done.get(record.uid)
         if done is None:
             return True
-        count = Errand(self, requests([record])[0], [record]).arrivals.count
-        return count is None or count != done
+        if record.level is Level.IMAGE:
+            return False
+        errand = Errand(self, requests([record])[0], [record])
+        count = errand.arrivals.count
+        if count is None:
+            instances = await errand.instances()
+            count = None if instances is None else len(instances)
+        return count != done
 
     # -- errands
 
@@ -170,7 +182,10 @@ class Retrieval:
         by_uid = {record.uid: record for record in records}
         errands = [
             Errand(self, request, [by_uid[uid] for uid in request.keys[request.level.keyword].split("\\")])
-            for request in requests(records)
+            for request in requests(
+                records,
+                most=1 if self._stage.every is not None and records[0].level is Level.SERIES else LISTED,
+            )
         ]
         waiting, well = errands[::-1], True
         self._open = dict.fromkeys(errands)
@@ -182,7 +197,7 @@ class Retrieval:
                 done = await self._do(errand)
                 del self._open[errand]
                 if done:
-                    mark.done[errand.request.keys[errand.request.level.keyword]] = len(errand.arrivals.here)
+                    mark.note(errand.request.level, errand.uids, len(errand.arrivals.here))
                 else:
                     well = False
 

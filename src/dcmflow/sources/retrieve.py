@@ -107,7 +107,10 @@ class Retrieve(Source, frozen=True):
             if getattr(self, key):
                 settle_path(self, key)
         if self.local:
-            place = parse_listen(self.local)
+            try:
+                place = parse_listen(self.local)
+            except ConfigError as error:
+                raise error.at(key="local") from None
             if place.ae_title == ANY_AE:
                 raise ConfigError("a move destination has an AE title: write AE@host:port", key="local")
         if "quarantine" in (self.unexpected, self.duplicate, self.inconsistent) and not self.quarantine:
@@ -191,7 +194,10 @@ class Retrieve(Source, frozen=True):
         return [row.query for row in rows]
 
     def _query(self, today: date, since: date | None = None) -> Query:
-        query = Query.of(self._keys(today, since), self.level or None)
+        try:
+            query = Query.of(self._keys(today, since), self.level or None)
+        except ConfigError as error:
+            raise error.at(key="query") from None
         if query.unlimited and not self.all:
             raise ConfigError(
                 "nothing restricts the query, so it asks for everything: say all = true where that is meant",

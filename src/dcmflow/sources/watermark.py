@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final, final
 
+from dcmflow.dicom.level import Level
 from dcmflow.errors import ConfigError
 
 VERSION: Final = 1
@@ -53,6 +55,13 @@ class Watermark:
             ) from None
         if about == self._about:
             self.day, self.done = day, done
+
+    def note(self, level: Level, uids: Sequence[str], count: int) -> None:
+        """These have been retrieved, with so many instances."""
+        if level is Level.IMAGE:
+            self.done |= dict.fromkeys(uids, 1)
+        else:
+            self.done |= dict.fromkeys(uids, count)
 
     def keep(self, keys: set[str]) -> None:
         """Forget what is not among these any more."""
