@@ -812,9 +812,9 @@ def test_an_archive_that_is_down_is_named(run: Command, at: Address, tmp_path: P
 def test_a_repeated_retrieval_takes_up_what_is_new_and_not_what_it_had(
     run: Command, base_set: Corpus, at: Address, tmp_path: Path
 ) -> None:
-    """Also after a restart."""
+    """Also after a restart, where the archive says how many images a study has."""
     files = files_of(base_set, "TestPat2/20190615/01")
-    holdings = Holdings(files)
+    holdings = Holdings(files, counts=True)
     more = Holdings(files_of(base_set, "TestPat2"))
 
     def find(exchange: Exchange) -> Any:
@@ -824,7 +824,7 @@ def test_a_repeated_retrieval_takes_up_what_is_new_and_not_what_it_had(
         return holdings.select(exchange)
 
     with archiving(files, to=at, on_find=find, on_move=Move(select)) as server:
-        often = {"every": "100 ms", "state": "state.json"}
+        often = {"every": "100 ms", "state": "state.json", "since": "2019-01-01"}
         file = retrieving(tmp_path, server.node, {"PatientID": "TestPat2"}, at, method="move", **often)
         with serving(run, "run", file) as service:
             wait_for(lambda: (tmp_path / "out").is_dir() and len(visible(tmp_path / "out")) == 2)

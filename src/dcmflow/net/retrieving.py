@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, final
@@ -25,6 +25,7 @@ from dcmflow.status import Status
 
 if TYPE_CHECKING:
     from dcmflow.net.association import Association, Received
+    from dcmflow.net.node import Node
     from dcmflow.net.pool import Pool
 
 _SOME_FAILED: Final = Status(0xB000)
@@ -41,15 +42,23 @@ async def moving(pool: Pool, query: Query, *, to: str) -> MoveReport:
     reports: list[MoveReport] = []
     async with pool.associate(models.proposed("move"), patient=True) as association:
         for request in requests:
-            try:
-                reports.append(await retrieval.move(association, request, to=to))
-            except RequestFailed as error:
-                alone = singly(request)
-                if len(alone) == 1 or error.status == 0xA801:
-                    raise
-                for each in alone:  # it may take no lists
-                    reports.append(await retrieval.move(association, each, to=to))
+            reports += await _in_parts(request, lambda each: retrieval.move(association, each, to=to))
     return added_up(reports)
+
+
+async def _in_parts(
+    request: Query,
+    ask: Callable[[Query], Awaitable[MoveReport]],
+    begun: Callable[[], bool] = lambda: False,
+) -> list[MoveReport]:
+    """Ask, and once more for each UID alone where a list was not understood."""
+    try:
+        return [await ask(request)]
+    except RequestFailed as error:
+        alone = singly(request)
+        if len(alone) == 1 or error.status == 0xA801 or begun():
+            raise
+    return [await ask(each) for each in alone]
 
 
 def added_up(reports: Iterable[MoveReport]) -> MoveReport:
@@ -135,7 +144,11 @@ async def getting(pool: Pool, query: Query) -> AsyncIterator[Got]:
 async def _get_all(
     pool: Pool, query: Query, give: MemoryObjectSendStream[tuple[Instance, anyio.Event]], got: Got
 ) -> None:
+    came = 0
+
     async def store(received: Received) -> Answer:
+        nonlocal came
+        came += 1
         if received.payload is None:
             error = received.error or DcmflowError("no data set")
             return Answer(error.status, str(error))
@@ -149,15 +162,33 @@ async def _get_all(
             requests = await resolve(pool, query)
             contexts, user = retrieval.get_contexts(await classes(pool, requests))
             async with pool.associate(contexts, user, patient=True) as association:
-                reports = []
+                reports: list[MoveReport] = []
                 reception = Reception(Room())
                 for request in requests:
-                    reports.append(
-                        await retrieval.get(association, request, store=store, reception=reception)
+                    before = came
+                    reports += await _in_parts(
+                        request,
+                        lambda each: retrieval.get(association, each, store=store, reception=reception),
+                        lambda: came > before,  # noqa: B023 - it is asked before the next round
                     )
                 got.report = added_up(reports)
+            _all_came(got.report, pool.node)
         except DcmflowError as error:
             got.fail(error)
+
+
+def _all_came(report: MoveReport, node: Node) -> None:
+    """Raise RequestFailed where the node could not send some."""
+    if not report.failed and (report.failed is not None or not report.status):
+        return
+    named = f": {', '.join(report.failed_uids[:5])}" if report.failed_uids else ""
+    raise RequestFailed(
+        f"{node} could not send {report.failed or 'some'} of what was asked for{named}; its log may say why",
+        status=report.status or _SOME_FAILED,
+        comment=report.comment,
+        operation="C-GET",
+        peer=str(node),
+    )
 
 
 async def classes(pool: Pool, requests: Iterable[Query]) -> list[str]:

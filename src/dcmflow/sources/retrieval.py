@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, timedelta
 from typing import TYPE_CHECKING, Final, final
 
 import anyio
@@ -118,18 +117,16 @@ class Retrieval:
 
     async def _round(self, mark: Watermark) -> None:
         repeated = self._stage.every is not None
-        since = mark.day - timedelta(days=1) if repeated and mark.day is not None else None
-        today = date.today()
-        well, seen = True, set[str]()
+        seen, all_answered = set[str](), True
         wanted: dict[str, Record] = {}
-        for query in merged(self._stage.queries(self._context, since)):
+        for query in merged(self._stage.queries(self._context)):
             try:
                 records = await self._find(query)
             except DcmflowError as error:
                 if not repeated:
                     raise
                 self._context.warn(f"{error}; it is tried again later")
-                well = False
+                all_answered = False
                 continue
             seen |= {record.uid for record in records}
             for record in records:
@@ -137,11 +134,10 @@ class Retrieval:
                     wanted.setdefault(record.uid, record)
         by_level = {level: [record for record in wanted.values() if record.level is level] for level in Level}
         for records in filter(None, by_level.values()):
-            well = await self._fetch(records, mark) and well
+            await self._fetch(records, mark)
         if repeated:
-            mark.keep(seen)
-            if well:
-                mark.day = today
+            if all_answered:
+                mark.keep(seen)
             try:
                 mark.save()
             except OSError as error:
@@ -177,8 +173,8 @@ class Retrieval:
 
     # -- errands
 
-    async def _fetch(self, records: Sequence[Record], mark: Watermark) -> bool:
-        """Retrieve these; whether all went well."""
+    async def _fetch(self, records: Sequence[Record], mark: Watermark) -> None:
+        """Retrieve these, all of one level."""
         by_uid = {record.uid: record for record in records}
         errands = [
             Errand(self, request, [by_uid[uid] for uid in request.keys[request.level.keyword].split("\\")])
@@ -187,24 +183,20 @@ class Retrieval:
                 most=1 if self._stage.every is not None and records[0].level is Level.SERIES else LISTED,
             )
         ]
-        waiting, well = errands[::-1], True
+        waiting = errands[::-1]
         self._open = dict.fromkeys(errands)
 
         async def work() -> None:
-            nonlocal well
             while waiting:
                 errand = waiting.pop()
                 done = await self._do(errand)
                 del self._open[errand]
                 if done:
                     mark.note(errand.request.level, errand.uids, len(errand.arrivals.here))
-                else:
-                    well = False
 
         async with anyio.create_task_group() as tasks:
             for _ in range(min(self.pool.limit, len(errands))):
                 tasks.start_soon(work)
-        return well
 
     async def _do(self, errand: Errand) -> bool:
         if self._gets or self.desk is None:

@@ -150,7 +150,7 @@ class Retrieve(Source, frozen=True):
         if self.method != "get":
             place_of(self.local, None, context)
         if self.batch:
-            self.queries(context, None)
+            self.queries(context)
 
     def _node(self, context: Context) -> Node:
         try:
@@ -175,27 +175,23 @@ class Retrieve(Source, frozen=True):
         async with stage_type("sink", "quarantine")(path=self.quarantine).open(context) as actor:
             yield actor
 
-    def queries(self, context: Context, since: date | None) -> list[Query]:
-        """What is asked for today.
-
-        Args:
-            since: studies before that day have been retrieved; None: nothing has.
-        """
+    def queries(self, context: Context) -> list[Query]:
+        """What is asked for today."""
         today = date.today()
         if not self.batch:
-            return [self._query(today, since)]
+            return [self._query(today)]
         from dcmflow.dicom.query_table import read_table
 
         level = Level.parse(self.level) if self.level else None
         try:
-            rows = read_table(context.path(self.batch), self._keys(today, since), level, unlimited=self.all)
+            rows = read_table(context.path(self.batch), self._keys(today), level, unlimited=self.all)
         except OSError as error:
             raise ConfigError(f"cannot read {self.batch}: {error.strerror or error}", key="batch") from None
         return [row.query for row in rows]
 
-    def _query(self, today: date, since: date | None = None) -> Query:
+    def _query(self, today: date) -> Query:
         try:
-            query = Query.of(self._keys(today, since), self.level or None)
+            query = Query.of(self._keys(today), self.level or None)
         except ConfigError as error:
             raise error.at(key="query") from None
         if query.unlimited and not self.all:
@@ -205,11 +201,9 @@ class Retrieve(Source, frozen=True):
             )
         return query
 
-    def _keys(self, today: date, since: date | None) -> Mapping[str, str]:
+    def _keys(self, today: date) -> Mapping[str, str]:
         keys = dict(self.query)
         if not (self.since or self.before):
-            if since is not None and "StudyDate" not in keys:
-                keys["StudyDate"] = f"{since:%Y%m%d}-"
             return keys
         if "StudyDate" in keys:
             raise ConfigError(

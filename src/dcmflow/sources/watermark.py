@@ -1,4 +1,4 @@
-"""How far a repeated retrieval has come, in a file that outlives the process."""
+"""What a repeated retrieval has brought already, in a file that outlives the process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -18,14 +18,15 @@ VERSION: Final = 1
 
 @final
 class Watermark:
-    """What has been retrieved, by the unique key of what was asked for, and when all went well last.
+    """What has been retrieved, by the unique key of what was asked for.
+
+    Not until when: instances are added to old studies too.
 
     Args:
         path: of the file; None: it is kept in memory only.
         about: what it is about; a file about something else begins anew.
 
     Attributes:
-        day: of the last round that went well, in local time; None: there was none.
         done: how many instances were retrieved, by unique key.
 
     Raises:
@@ -35,7 +36,6 @@ class Watermark:
     def __init__(self, path: Path | None, about: dict[str, Any]) -> None:
         self._path = path
         self._about = about
-        self.day: date | None = None
         self.done: dict[str, int] = {}
         if path is not None and path.exists():
             self._read(path)
@@ -45,7 +45,6 @@ class Watermark:
             found = json.loads(path.read_text("utf-8"))
             if found["version"] != VERSION:
                 raise ValueError(f"it has version {found['version']}, known is {VERSION}")
-            day = date.fromisoformat(found["day"]) if found["day"] else None
             done = {str(uid): int(count) for uid, count in found["done"].items()}
             about = found["about"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -54,7 +53,7 @@ class Watermark:
                 key="state",
             ) from None
         if about == self._about:
-            self.day, self.done = day, done
+            self.done = done
 
     def note(self, level: Level, uids: Sequence[str], count: int) -> None:
         """These have been retrieved, with so many instances."""
@@ -76,7 +75,6 @@ class Watermark:
                 "version": VERSION,
                 "about": self._about,
                 "saved": datetime.now(UTC).isoformat(timespec="seconds"),
-                "day": self.day.isoformat() if self.day else None,
                 "done": self.done,
             },
             indent=1,
