@@ -88,6 +88,11 @@ COMMANDS = {
         "Compare two DICOM files or folders.",
         "dcmflow diff before.dcm after.dcm",
     ),
+    "index": Command(
+        "dcmflow.cli.index:index",
+        "Build or refresh the index of a folder.",
+        "dcmflow index /archive --mode check",
+    ),
     "config": Command(
         "dcmflow.cli.config:app",
         "Show, edit and check the settings file.",

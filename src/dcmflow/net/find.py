@@ -218,12 +218,34 @@ class _Finder:
 
             take = give if last else keep
             if level is plan.top:
-                await self._ask(association, model, plan.step(level), take)
+                await self._ask_top(association, model, plan.step(level), take)
             else:
                 await self._ask_about(association, model, plan, level, parents, take)
             parents = _distinct(found)
             if not parents:
                 return
+
+    async def _ask_top(self, association: Association, model: Model, query: Query, take: Take) -> None:
+        """Ask at the top; where it is for a list of UIDs and the peer takes none, for one after the other."""
+        key, came = query.level.keyword, False
+        uids = query.keys.get(key, "").split("\\")
+
+        async def note(record: Record) -> None:
+            nonlocal came
+            came = True
+            await take(record)
+
+        if len(uids) == 1 or query.level is Level.PATIENT:
+            await self._ask(association, model, query, take)
+            return
+        try:
+            await self._ask(association, model, query, note)
+        except RequestFailed as error:
+            if came or error.transient:
+                raise
+        if not came:
+            for uid in uids:
+                await self._ask(association, model, query.with_keys({key: uid}), take)
 
     async def _ask_about(
         self,

@@ -23,8 +23,10 @@ COLUMNS: Final = tuple(
 )
 """By level: the attributes that are columns."""
 SHARED: Final = (*COLUMNS[Level.PATIENT], *COLUMNS[Level.STUDY], *COLUMNS[Level.SERIES])
-"""Those that the images of a series have in common: a row of `headers`."""
+"""Those that the images of a series have in common: a row of `headers`. What tells entities apart is there, be it empty."""
 NUMBERS: Final = frozenset({"SeriesNumber", "InstanceNumber"})
+
+_IDENTITY: Final = tuple(SHARED.index(key) for key in UNIQUE_KEYS[: Level.IMAGE])  # never NULL
 
 Value = str | int | None
 _BIGGEST: Final = 2**63  # what SQLite takes for an integer
@@ -128,7 +130,11 @@ def _shared(header: Header) -> tuple[Value, ...]:
         values = [header.get(tag) for tag in _shared_tags()]
     except DatasetError:
         values = [_lenient(header, tag) for tag in _shared_tags()]
-    return tuple([value if value.__class__ is str and value.isascii() else _stored(value) for value in values])
+    row = [value if value.__class__ is str and value.isascii() else _stored(value) for value in values]
+    for place in _IDENTITY:
+        if row[place].__class__ is not str:
+            row[place] = "" if row[place] is None else str(row[place])
+    return tuple(row)
 
 
 def _lenient(header: Header, tag: int) -> Any:

@@ -17,7 +17,7 @@ from dcmflow.sources.walk import Found, walk
 from dcmflow.sync.index_changes import Changes
 from dcmflow.sync.index_facts import SHARED, Facts, Kind, facts_of
 from dcmflow.sync.index_schema import SIDE_FILES
-from dcmflow.sync.index_writer import Met, Writer, identified
+from dcmflow.sync.index_writer import Met, Writer
 
 Mode = Literal["trust", "check", "scrub"]
 Progress = Callable[[int, int | None], None]
@@ -137,14 +137,13 @@ class Scan:
         self.changes.read += 1
         if same and known is not None:
             before = self._before(known)
-            if before.digest is not None and facts.digest != before.digest and self._mode == "scrub":
+            if facts.digest != before.digest and before.digest is not None and self._mode == "scrub":
                 self.changes.rotten.append((relative, facts.reason or _ROTTEN))
                 return
-            same = before._replace(digest=None) == identified(facts)._replace(digest=None)
-            if same and before.digest is None and facts.digest is None:
+            same = before._replace(digest=None) == facts._replace(digest=None)
+            if same and (facts.digest is None or facts.digest == before.digest):
                 self._count(relative, facts.kind, facts.reason, known, same=True)
                 return
-            facts = facts._replace(digest=facts.digest or (before.digest if same else None))
         self._writer.put(Met(level.folder, name, size, mtime_ns, facts))
         self._count(relative, facts.kind, facts.reason, known, same=same)
 
@@ -211,4 +210,3 @@ class Scan:
 def _holds(folder: str, path: str) -> bool:
     """Whether a path is the folder, or in it; "" is the folder of the index."""
     return not folder or path == folder or path.startswith(f"{folder}/")
-

@@ -12,7 +12,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from dcmflow.errors import ConfigError
@@ -46,6 +47,19 @@ PRAGMA user_version = {VERSION};
 def connect(path: str) -> sqlite3.Connection:
     """A connection that begins and ends its transactions itself, and waits for other processes."""
     return sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+
+
+@contextmanager
+def writing(db: sqlite3.Connection) -> Iterator[None]:
+    """A transaction: all that is done in it, or nothing."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
 
 
 def open_database(path: str, *, ours: bool) -> tuple[sqlite3.Connection, list[str]]:
@@ -94,9 +108,8 @@ def _prepared(path: str) -> tuple[sqlite3.Connection, list[str]]:
         # as of SQLite's documentation: after a crash of the machine the last transactions may be missing, no more
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA temp_store = MEMORY")
-        db.execute("BEGIN IMMEDIATE")
-        notes = _with_tables(db, path)
-        db.execute("COMMIT")
+        with writing(db):
+            notes = _with_tables(db, path)
     except BaseException:
         db.close()
         raise

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Final, NamedTuple, final
 
 from dcmflow.sync.index_facts import SHARED, Facts, Kind, Value
+from dcmflow.sync.index_schema import writing
 
 _BATCH: Final = 2000
 _BATCH_SECONDS: Final = 2.0
@@ -26,7 +27,6 @@ _PUT_HEADER: Final = (
 _PUT_FOLDER: Final = "INSERT OR IGNORE INTO folders (path) VALUES (?)"
 # where another process met it again meanwhile, it stays
 _TAKE: Final = "DELETE FROM files WHERE id = ? AND size = ? AND mtime_ns = ?"
-_IDENTITY: Final = tuple(SHARED.index(key) for key in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID"))
 
 
 class Met(NamedTuple):
@@ -69,14 +69,8 @@ class Writer:
     def flush(self) -> None:
         """Write what was collected."""
         if self._met or self._gone:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
+            with writing(self._db):
                 self._write()
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
             self._met.clear()
             self._gone.clear()
         self._since = monotonic()
@@ -85,7 +79,9 @@ class Writer:
         """Write the rest, and take away folders and headers that no file needs."""
         self.flush()
         if self._db.total_changes:
-            self._db.execute("DELETE FROM headers WHERE id NOT IN (SELECT header FROM files WHERE header NOTNULL)")
+            self._db.execute(
+                "DELETE FROM headers WHERE id NOT IN (SELECT header FROM files WHERE header NOTNULL)"
+            )
             self._db.execute("DELETE FROM folders WHERE id NOT IN (SELECT folder FROM files)")
             self._db.execute("PRAGMA optimize")
 
@@ -95,7 +91,7 @@ class Writer:
         db.executemany(_TAKE, self._gone)
         folders: dict[bytes, int] = {}
         headers: dict[tuple[Value, ...], int] = {}
-        rows = []
+        rows: list[tuple[object, ...]] = []
         for folder, name, size, mtime_ns, facts in self._met:
             place = folders.get(folder)
             if place is None:
@@ -106,9 +102,22 @@ class Writer:
                 continue
             header = headers.get(shared)
             if header is None:
-                header = headers[shared] = self._id("headers", "key", _PUT_HEADER, _header_row(shared))
+                header = headers[shared] = self._id("headers", "key", _PUT_HEADER, (_key(shared), *shared))
             rows.append(
-                (place, name, size, mtime_ns, kind, None, syntax, digest, header, sop_class, sop_instance, number)
+                (
+                    place,
+                    name,
+                    size,
+                    mtime_ns,
+                    kind,
+                    None,
+                    syntax,
+                    digest,
+                    header,
+                    sop_class,
+                    sop_instance,
+                    number,
+                )
             )
         db.executemany(_PUT, rows)
 
@@ -118,11 +127,6 @@ class Writer:
         return int(found)
 
 
-def identified(facts: Facts) -> Facts:
-    """The same as the tables have it: unique keys are there, be they empty, so that they can be compared."""
-    if facts.kind is not Kind.INSTANCE:
-        return facts
-    row = list(facts.shared)
-    for number in _IDENTITY:
-        row[number] = "" if row[number] is None else str(row[number])
-    return facts._replace(shared=tuple(row))
+def _key(shared: tuple[Value, ...]) -> bytes:
+    """What tells the row from others; for UNIQUE no NULL is like another."""
+    return blake2b(repr(shared).encode("utf-8"), digest_size=16).digest()
