@@ -99,6 +99,8 @@ def query(
     _refuse_folder(node, settings)
     (peer,) = calling.nodes([node], settings)
     plan = _plan(key, level, since, before, from_, batch, everything=assume_yes)
+    for part in plan.parts:
+        part.query.identifier(character_set=peer.character_set)  # whether it can be written is known before
     if plan.asks_for_everything and not assume_yes and not _confirmed(plan.level, peer):
         say("dcmflow: nothing was asked")
         return INTERRUPTED
@@ -261,6 +263,10 @@ def _execute(
     try:
         anyio.run(inquiry.run)
     except KeyboardInterrupt:
+        interrupted = True
+    except BaseExceptionGroup as group:  # as a second Ctrl-C comes out
+        if group.subgroup(KeyboardInterrupt) is None:
+            raise
         interrupted = True
     report = Report(inquiry, node, lost=plan.lost, interrupted=interrupted)
     try:

@@ -128,10 +128,12 @@ def filled(record: Record, parent: Mapping[str, Any]) -> Record:
 
 
 def completed(record: Record, asked: Mapping[str, str]) -> Record:
-    """A record with the unique keys that were asked for, where it does not say them: what it says counts, as a server may pay no
-    regard to what it is asked.
+    """A record with the UIDs of upper levels that were asked for, where it does not say them: what it says counts, as a server may
+    pay no regard to what it is asked. So may one that does not return a PatientID: that is left open.
     """
-    lacking = {key: value for key, value in asked.items() if not record.text(key)}
+    lacking = {
+        key: value for key, value in asked.items() if key != Level.PATIENT.keyword and not record.text(key)
+    }
     return Record(record.level, {**record.values, **lacking}) if lacking else record
 
 

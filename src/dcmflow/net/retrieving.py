@@ -56,7 +56,7 @@ async def _in_parts(
         return [await ask(request)]
     except RequestFailed as error:
         alone = singly(request)
-        if len(alone) == 1 or error.status == 0xA801 or begun():
+        if len(alone) == 1 or error.transient or begun():
             raise
     return [await ask(each) for each in alone]
 

@@ -159,20 +159,34 @@ class Errand:
     async def _ask(
         self, association: Association, ask: Callable[[Association, Query], Awaitable[MoveReport]]
     ) -> None:
-        requests = [self.request]
-        while requests:
-            request = requests.pop()
-            self._asked = association
-            try:
-                self.report = await ask(association, request)
-            except RequestFailed as error:
-                alone = singly(request)
-                if error.status == UNKNOWN_DESTINATION or len(alone) == 1 or self.arrivals.settled:
-                    self.error = error
-                    return
-                requests = alone[::-1]  # it may take no lists
-            finally:
-                self._asked = None
+        alone = singly(self.request)
+        if len(alone) > 1:
+            error = await self._ask_for(association, self.request, ask)
+            if error is None:
+                return
+            if self.arrivals.settled or error.transient:
+                self.error = error
+                return
+        for request in alone:  # it may take no lists
+            error = await self._ask_for(association, request, ask)
+            self.error = self.error or error
+            if error is not None and (error.status == UNKNOWN_DESTINATION or error.transient):
+                return
+
+    async def _ask_for(
+        self,
+        association: Association,
+        request: Query,
+        ask: Callable[[Association, Query], Awaitable[MoveReport]],
+    ) -> RequestFailed | None:
+        self._asked = association
+        try:
+            self.report = await ask(association, request)
+        except RequestFailed as error:
+            return error
+        finally:
+            self._asked = None
+        return None
 
     async def _wait(self) -> None:
         """What is missing may be on its way."""

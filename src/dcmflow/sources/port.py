@@ -6,6 +6,7 @@ import ssl
 
 from dcmflow.errors import ConfigError
 from dcmflow.flow.context import Context
+from dcmflow.flow.failure import only_cause
 from dcmflow.net.address import parse_listen
 from dcmflow.net.listener import Listener, listening
 from dcmflow.net.node import Local, Tls
@@ -44,9 +45,15 @@ async def shared_listener(
         ConfigError: the port cannot be had, or others listen there and do not agree on TLS.
     """
     key = ("listener", place.host, place.port or context.stage)  # 0 is another port for each
-    listener = await context.resource(
-        key, lambda: listening(place.host, place.port, tls=secured, settings=tls)
-    )
+    try:
+        listener = await context.resource(
+            key, lambda: listening(place.host, place.port, tls=secured, settings=tls)
+        )
+    except BaseExceptionGroup as group:
+        cause = only_cause(group)
+        if isinstance(cause, ConfigError):
+            raise cause from None
+        raise
     if listener.settings != tls:
         raise ConfigError(
             f"two sources listen on port {place.port} and do not agree on TLS; give both the same tls, or one of them"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, final
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from dcmflow.sources.retrieve import Retrieve
 
 _ORTHANC_UNKNOWN: Final = 0xC000  # what Orthanc answers where it does not know the move destination
+_TOLD: Final = 10  # that are told one by one
 _DONE: Final = {"drop": "it is dropped", "pass": "it is delivered", "quarantine": "it is in quarantine"}
 
 
@@ -71,6 +73,7 @@ class Retrieval:
         self.room: Room = Room(parse_size(stage.spill), landing=writable(context.landing))
         self.emit: Emit
         self.desk: Desk | None = None
+        self._odd: Counter[str] = Counter()  # what was not as it should be, by kind
         self._open: dict[Errand, None] = {}  # not over yet
         if isinstance(listener, Listener):
             self.desk = listener.desk(place.ae_title, self._make_desk)
@@ -119,15 +122,22 @@ class Retrieval:
         repeated = self._stage.every is not None
         seen, all_answered = set[str](), True
         wanted: dict[str, Record] = {}
-        for query in merged(self._stage.queries(self._context)):
+        queries = merged(self._stage.queries(self._context))
+        for query in queries:
             try:
                 records = await self._find(query)
             except DcmflowError as error:
-                if not repeated:
-                    raise
-                self._context.warn(f"{error}; it is tried again later")
                 all_answered = False
+                if repeated:
+                    self._context.warn(f"{error}; it is tried again later")
+                elif len(queries) > 1 and isinstance(error, RequestFailed):
+                    self.emit.refused(error)  # the other queries may do
+                else:
+                    raise
                 continue
+            if not records and not repeated:
+                asked = ", ".join(f"{key}={value[:80]}" for key, value in query.conditions.items())
+                self._context.warn(f"{self.pool.node}: nothing matches {asked or 'at all'}")
             seen |= {record.uid for record in records}
             for record in records:
                 if not repeated or await self._is_new(record, mark):
@@ -272,11 +282,11 @@ class Retrieval:
         )
 
     def _tell_odd(self, errand: Errand) -> None:
+        """The number, where not each was told."""
         for kind, count in errand.arrivals.told.items():
-            if count > 1:
-                self._context.warn(
-                    f"{count} {kind} instances came with {errand.name}: {getattr(self._stage, kind)}"
-                )
+            if self._odd[kind] > _TOLD:
+                policy = getattr(self._stage, kind)
+                self._context.warn(f"{count} {kind} instances came with {errand.name}: {policy}")
 
     # -- what they bring
 
@@ -296,7 +306,9 @@ class Retrieval:
             refused = Refused(what, status=NOT_ASKED_FOR)
             self.emit.refused(refused, sop_instance_uid=uid, size=instance.payload.size)
             return Answer(refused.status, what)
-        self._context.warn(f"{what}; {_DONE[policy]}")
+        self._odd[kind] += 1
+        if self._odd[kind] <= _TOLD:
+            self._context.warn(f"{what}; {_DONE[policy]}")
         if policy == "pass":
             return None
         if policy == "quarantine" and self._kept is not None:
