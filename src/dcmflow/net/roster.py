@@ -160,9 +160,10 @@ class Roster:
         self._modest = (self._modest[0], max(self._modest[1], len(self.associations)))
 
     def own_opened(self, pooled: PooledAssociation) -> None:
-        """Somebody has opened one of his own."""
+        """Somebody has opened one of his own: so the peer is there, and others who wait may have more."""
         self.opening.remove(())
         self.associations.append(pooled)
+        self.assign()
 
     def own_failed(self) -> None:
         """Somebody could not, or did not want to any more."""

@@ -249,6 +249,8 @@ class Errand:
                     self.arrivals.settle(uid, accepted=False)
                     self._arrived.set()
                 return answer
+        if kind == "unexpected":  # it does not stand in for anything that is missing
+            return await handler.deliver(instance)
         self.arrivals.begin(uid)
         accepted = False
         try:

@@ -143,17 +143,22 @@ class Retrieval:
                 if not repeated or await self._is_new(record, mark):
                     wanted.setdefault(record.uid, record)
         by_level = {level: [record for record in wanted.values() if record.level is level] for level in Level}
-        for records in filter(None, by_level.values()):
-            await self._fetch(records, mark)
-        if repeated:
-            if all_answered:
-                mark.keep(seen)
-            try:
-                mark.save()
-            except OSError as error:
-                self._context.warn(
-                    f"cannot remember what was retrieved: {error.strerror or error}", self._stage.state
-                )
+        if all_answered:
+            mark.keep(seen)
+        try:
+            for records in filter(None, by_level.values()):
+                await self._fetch(records, mark)
+        finally:  # called off, too
+            if repeated:
+                self._remember(mark)
+
+    def _remember(self, mark: Watermark) -> None:
+        try:
+            mark.save()
+        except OSError as error:
+            self._context.warn(
+                f"cannot remember what was retrieved: {error.strerror or error}", self._stage.state
+            )
 
     async def _find(self, query: Query) -> list[Record]:
         """What matches, at the level that is retrieved."""

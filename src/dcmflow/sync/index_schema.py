@@ -104,12 +104,13 @@ def remove(path: str) -> None:
 def _prepared(path: str) -> tuple[sqlite3.Connection, list[str]]:
     db = connect(path)
     try:
+        _leave_another_alone(db, path)
         _write_ahead(db)
         # as of SQLite's documentation: after a crash of the machine the last transactions may be missing, no more
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA temp_store = MEMORY")
         with writing(db):
-            notes = _with_tables(db, path)
+            notes = _with_tables(db)
     except BaseException:
         db.close()
         raise
@@ -129,12 +130,20 @@ def _write_ahead(db: sqlite3.Connection) -> None:
             time.sleep(0.01)
 
 
-def _with_tables(db: sqlite3.Connection, path: str) -> list[str]:
+def _tables(db: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+
+def _leave_another_alone(db: sqlite3.Connection, path: str) -> None:
     (application,) = db.execute("PRAGMA application_id").fetchone()
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if tables and application != APPLICATION:
+    if application != APPLICATION and _tables(db):
         raise ConfigError(f"{path} is another database and is left alone; {_REMEDY}")
+
+
+def _with_tables(db: sqlite3.Connection) -> list[str]:
+    """Make the tables where they are not, or are those of another version."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    tables = _tables(db)
     notes = []
     if version != VERSION or not tables.issuperset(_TABLES):
         if tables:
