@@ -70,12 +70,14 @@ def asked_for(request: Dataset, keys: list[str]) -> list[Any]:
 def answers(request: Dataset) -> list[Dataset]:
     """One for each patient, study, series or image that matches."""
     level = Level.parse(request.QueryRetrieveLevel)
-    aside = {"QueryRetrieveLevel", "SpecificCharacterSet", "ModalitiesInStudy", *(name for name, _, _ in COUNTS)}
+    counted = [name for name, _, _ in COUNTS]
+    aside = {"QueryRetrieveLevel", "SpecificCharacterSet", "ModalitiesInStudy", *counted}
+    keys = [key for key in request.dir() if key not in aside]
     found = {}
-    for one in asked_for(request, [key for key in request.dir() if key not in aside]):
+    for one in asked_for(request, keys):
         answer = Dataset()
         answer.SpecificCharacterSet, answer.QueryRetrieveLevel = "ISO_IR 192", level.name
-        for key in [key for key in request.dir() if key not in aside]:
+        for key in keys:
             setattr(answer, key, one.header.get(key) or "")
         for keyword, upper, lower in COUNTS:
             if keyword in request and upper <= level:
@@ -112,7 +114,7 @@ async def main(settings: dict[str, Any]) -> None:
         on_get=Get(select),
         check=False,
     ) as pacs:
-        print(f"{pacs.node} has {len(HELD)} instances of {len(STUDIES)} studies", flush=True)
+        print(f"{pacs.node} has {len(HELD)} instances of {len(STUDIES)} studies", flush=True)  # noqa: T201
         await anyio.sleep_forever()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import re
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,10 +21,10 @@ from pydicom.dataset import Dataset
 
 from acceptance_kit import FLAT, Done, pipeline_file, visible
 from acceptance_wire import Scripted, scripted
-from corpus import Corpus
-from dcmflow.testing import Answer, Encoded, Exchange, Get, Matches, Move, Seen
+from corpus import Corpus, uid
+from dcmflow.testing import Answer, Encoded, Exchange, Get, Matches, Move, Seen, SendHere, SendTo
 from dcmflow.testing.peer_dataset import decoded
-from peers.base import Address
+from peers.base import HOST, Address
 from wire_data import dataset_bytes, file_meta, uid_of
 
 PATIENT_ROOT, STUDY_ROOT, PATIENT_STUDY = (f"1.2.840.10008.5.1.4.1.2.{number}" for number in (1, 2, 3))
@@ -89,7 +90,7 @@ class Holdings:
         depth = LEVELS.index(asked.QueryRetrieveLevel)
         entities: dict[str, list[Dataset]] = {}
         for ds in self.datasets:
-            entities.setdefault(str(ds[KEYS[depth]].value), []).append(ds)
+            entities.setdefault(str(ds.get(KEYS[depth]) or ""), []).append(ds)
         found = []
         for parts in entities.values():
             if all(self._matches(asked, keyword, parts, depth) for keyword in asked.dir()):
@@ -104,7 +105,7 @@ class Holdings:
         return [
             sendable(path)
             for path, ds in zip(self.files, self.datasets, strict=True)
-            if all(str(ds[key].value) in values for key, values in wanted.items())
+            if all(str(ds.get(key) or "") in values for key, values in wanted.items())
         ]
 
     def _lacking(self, asked: Dataset, model: str) -> str:
@@ -135,9 +136,9 @@ class Holdings:
             if keyword in COUNTED:
                 of, what = COUNTED[keyword]
                 if self.counts and of == depth:
-                    setattr(answer, keyword, len({part[KEYS[what]].value for part in parts}))
+                    setattr(answer, keyword, len({str(part.get(KEYS[what])) for part in parts}))
             elif keyword == "ModalitiesInStudy":
-                answer.ModalitiesInStudy = sorted({part.Modality for part in parts})
+                answer.ModalitiesInStudy = sorted({part.Modality for part in parts if part.get("Modality")})
             elif keyword not in self.blank and BELONGS.get(keyword, 3) <= depth and keyword in parts[0]:
                 answer[element.tag] = parts[0][keyword]
             else:
@@ -214,6 +215,19 @@ def identifier(seen: Seen) -> Dataset:
 def asked(server: Scripted, what: str = "C-FIND-RQ") -> list[Dataset]:
     """The identifiers a server was sent."""
     return [identifier(seen) for seen in server.of(what)]
+
+
+def most_at_once(server: Scripted) -> int:
+    """How many associations there were at the same time, one that is being released left out."""
+    there: set[int] = set()
+    most = 0
+    for seen in list(server.peer.received):
+        if seen.what == "A-ASSOCIATE-RQ":
+            there.add(seen.association)
+        elif seen.what in ("A-RELEASE-RQ", "A-ABORT", "close", "reset"):
+            there.discard(seen.association)
+        most = max(most, len(there))
+    return most
 
 
 def ended(server: Scripted) -> None:
@@ -325,7 +339,7 @@ def retrieving(
     pull = {"type": "retrieve", "node": str(node), "query": dict(query)} | fields
     if local:
         pull["local"] = str(local)
-    last = [*(more_filters or {}), "pull"][0] if more_filters else "pull"
+    last = next(iter(more_filters)) if more_filters else "pull"
     tables: dict[str, Any] = {"filters": more_filters} if more_filters else {}
     return pipeline_file(
         folder / "p.toml",
@@ -343,3 +357,30 @@ def got(folder: Path) -> set[str]:
         pydicom.dcmread(path)
         found[uid_of(path)] = path
     return set(found)
+
+
+# sub-operations ------------------------------------------------------------------------------------------------------
+
+STUDY = {"StudyInstanceUID": uid("BASE", "TestPat2", "20190615")}
+"""The query for the study of BASE that has four images."""
+
+
+def final(completed: int, failed: int = 0, status: int = 0) -> Answer:
+    return Answer(status, fields={"completed": completed, "failed": failed, "warning": 0})
+
+
+def sub_operations(method: str, at: Address, *files: Path | Encoded, **how: Any) -> Any:
+    """Objects on the way to us, without any answer."""
+    made = [file if isinstance(file, Encoded) else sendable(file) for file in files]
+    return SendTo(str(at), made, **how) if method == "move" else SendHere(made, **how)
+
+
+def script(method: str, *steps: Any) -> dict[str, Any]:
+    return {f"on_{method}": steps}
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((HOST, port))
+    return True

@@ -203,8 +203,11 @@ async def test_leaving_early_does_not_wait_for_a_server_that_does_not_heed_it() 
 
 async def test_several_queries_at_once_do_not_mix() -> None:
     def answer(exchange: Any) -> Any:
-        wanted = str(exchange.dataset().PatientID)
-        return [study(int(wanted[1:]) * 100 + number) for number in range(20)]
+        number = int(str(exchange.dataset().PatientID)[1:])
+        answers = [study(number * 100 + each) for each in range(20)]
+        for answer in answers:
+            answer.PatientID = f"P{number}"
+        return answers
 
     found: dict[int, list[str]] = {}
 

@@ -14,7 +14,7 @@ import pytest
 
 import corpus
 from acceptance_kit import FLAT, Command, digests, everything, pipeline_file, report, visible
-from acceptance_query import got, retrieving, speaks_of
+from acceptance_query import got, is_free, retrieving, speaks_of
 from acceptance_wire import BOTH_LOOPS, dcmftest, gate, serving, wait_for
 from base_data import BASE, ECHOES, KEYWORDS, MPRAGE, ONE, PRIVATE, SUBSETS, TWO, Fact, uids
 from corpus import Corpus
@@ -325,13 +325,6 @@ def test_an_archive_without_c_get_is_moved_from(run: Command, archives: Archives
 def many(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     """A series of 300 images."""
     return small_series(tmp_path_factory.mktemp("many"), 300)
-
-
-def is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((HOST, port))
-    return True
 
 
 def whole(folder: Path, many: Corpus, dcmtk: Callable[[str], str]) -> set[str]:

@@ -113,7 +113,10 @@ def test_a_text_without_a_key() -> None:
 
 
 def test_what_follows_the_first_equals_sign_is_the_value() -> None:
-    assert Query.of(["StudyDescription=a=b", "PatientID"]).keys == {"StudyDescription": "a=b", "PatientID": ""}
+    assert Query.of(["StudyDescription=a=b", "PatientID"]).keys == {
+        "StudyDescription": "a=b",
+        "PatientID": "",
+    }
 
 
 @pytest.mark.parametrize(
@@ -151,7 +154,16 @@ def test_dates_and_times_are_written_as_dicom_writes_them(keyword: str, value: o
 
 @pytest.mark.parametrize(
     ("value", "answer"),
-    [("", False), ("*", False), ("**", False), ("?", True), ("a*", True), ("*a", True), (" ", True), ("0", True)],
+    [
+        ("", False),
+        ("*", False),
+        ("**", False),
+        ("?", True),
+        ("a*", True),
+        ("*a", True),
+        (" ", True),
+        ("0", True),
+    ],
 )
 def test_universal_matching(value: str, answer: bool) -> None:
     assert restricts(value) is answer
@@ -161,7 +173,10 @@ def test_universal_matching(value: str, answer: bool) -> None:
 def test_conditions_are_the_keys_that_restrict() -> None:
     query = Query.of(["PatientName=*", "StudyDate=20190101-", "StudyDescription"])
     assert dict(query.conditions) == {"StudyDate": "20190101-"}
-    assert query.with_keys({"PatientName": "Doe"}).conditions == {"PatientName": "Doe", "StudyDate": "20190101-"}
+    assert query.with_keys({"PatientName": "Doe"}).conditions == {
+        "PatientName": "Doe",
+        "StudyDate": "20190101-",
+    }
 
 
 def test_at_another_level_keys_of_lower_ones_are_left_out() -> None:
@@ -252,12 +267,15 @@ def test_a_value_that_is_none_of_its_vr(keyword: str, value: str) -> None:
 
 
 TEXTS = st.text(
-    st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp"), exclude_characters="\\^="), max_size=30
+    st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp"), exclude_characters="\\^="),
+    max_size=30,
 )
 
 
 @given(
-    st.dictionaries(st.sampled_from(["StudyDescription", "PatientID", "SeriesDescription", "PatientName"]), TEXTS),
+    st.dictionaries(
+        st.sampled_from(["StudyDescription", "PatientID", "SeriesDescription", "PatientName"]), TEXTS
+    ),
     st.sampled_from([IMPLICIT, EXPLICIT]),
 )
 def test_what_is_asked_is_what_a_server_reads(keys: dict[str, str], syntax: str) -> None:

@@ -71,7 +71,9 @@ def failed_list(*uids: str) -> Dataset:
 
 
 @pytest.mark.parametrize("name", SUBSETS)
-async def test_get_brings_each_part_of_base_byte_by_byte(archive: Archive, base: list[Path], name: str) -> None:
+async def test_get_brings_each_part_of_base_byte_by_byte(
+    archive: Archive, base: list[Path], name: str
+) -> None:
     subset = SUBSETS[name]
     meant = {fact.image: dataset_bytes(path) for fact, path in zip(BASE, base, strict=True)}
     came: list[Instance] = []
@@ -312,9 +314,7 @@ async def test_a_server_that_takes_no_lists_is_asked_one_by_one(base: list[Path]
     )
     async with ScriptedScp() as there, Client() as client:
         scripts: dict[str, Any] = {f"on_{operation}": retrieve}
-        async with ScriptedScp(
-            on_find=holdings.find, destinations={"THERE": there.node}, **scripts
-        ) as peer:
+        async with ScriptedScp(on_find=holdings.find, destinations={"THERE": there.node}, **scripts) as peer:
             if operation == "move":
                 report = await client.move(peer.node, query, to="THERE")
                 assert (report.completed, report.failed) == (2, 0)

@@ -23,7 +23,9 @@ from dcmflow.net.client import Client
 from dcmflow.net.find import Found
 from dcmflow.net.models import Model
 from dcmflow.net.node import Node, Timeouts
+from dcmflow.protocol.items import ExtendedNegotiation, UserInformation
 from dcmflow.testing import AbortNow, Accept, Answer, CloseNow, Exchange, Matches, ScriptedScp, Silence, Wait
+from dcmflow.testing.peer_dataset import decoded
 from dcmflow.testing.peer_fault import cut
 from peers.archives import Archive
 
@@ -154,10 +156,12 @@ def offering(*models: Model) -> Accept:
 async def test_another_model_does_as_well(
     base: list[Path], models: list[Model], level: Level, asked: Model
 ) -> None:
-    async with ScriptedScp(accept=offering(*models), on_find=Holdings(base, strict=True).find) as peer:
-        async with found_of(peer.node, Query.of({}, level)) as (records, found):
-            assert sorted(record.path for record in records) == sorted(base_data.paths(level))
-            assert found.model is asked
+    async with (
+        ScriptedScp(accept=offering(*models), on_find=Holdings(base, strict=True).find) as peer,
+        found_of(peer.node, Query.of({}, level)) as (records, found),
+    ):
+        assert sorted(record.path for record in records) == sorted(base_data.paths(level))
+        assert found.model is asked
     assert {seen.abstract_syntax for seen in peer.received.of("C-FIND-RQ")} == {asked.sop_class("find")}
     assert len(peer.received.of("C-FIND-RQ")) == found.requests
 
@@ -181,21 +185,41 @@ async def test_a_server_without_queries() -> None:
 # -- levels and lists
 
 
+@pytest.mark.parametrize("agreed", [b"\x01\x01", b"\x00", b""])
+async def test_who_agrees_to_relational_queries_is_asked_once(base: list[Path], agreed: bytes) -> None:
+    uid = Model.STUDY_ROOT.sop_class("find")
+    extended = (ExtendedNegotiation(uid, agreed),) if agreed else ()
+    accept = Accept(fields={"user": UserInformation(maximum_length=16384, extended=extended)})
+    query = Query.of({"PatientID": "TestPat1"}, IMAGE)
+    async with ScriptedScp(accept=accept, on_find=Holdings(base).find) as peer:
+        async with found_of(peer.node, query) as (records, found):
+            images = {record.uid for record in records}
+        levels = [decoded(seen.data or b"", seen.transfer_syntax) for seen in peer.received.of("C-FIND-RQ")]
+    assert images == {fact.image for fact in BASE if fact.patient == "TestPat1"}
+    assert (found.requests == 1) == (agreed[:1] == b"\x01")
+    assert levels[-1].QueryRetrieveLevel == "IMAGE"
+    assert (levels[-1].get("PatientID") == "TestPat1") == (found.requests == 1)
+
+
 async def test_a_server_that_wants_the_keys_of_every_level_above(base: list[Path]) -> None:
     """A900 without them: they are asked for first."""
     query = Query.of({"AccessionNumber": BASE[0].text("AccessionNumber")}, IMAGE)
     async with ScriptedScp(on_find=Holdings(base, strict=True).find) as peer:
         async with found_of(peer.node, query) as (records, found):
             images = {record.uid for record in records}
-        asked = [seen for seen in peer.received.of("C-FIND-RQ")]
-    assert images == {fact.image for fact in BASE if fact.text("AccessionNumber") == query.keys["AccessionNumber"]}
+        asked = list(peer.received.of("C-FIND-RQ"))
+    assert images == {
+        fact.image for fact in BASE if fact.text("AccessionNumber") == query.keys["AccessionNumber"]
+    }
     assert found.requests == len(asked) >= 3
 
 
 async def test_an_image_by_its_uid_where_the_keys_of_every_level_are_wanted(base: list[Path]) -> None:
-    async with ScriptedScp(on_find=Holdings(base, strict=True).find) as peer:
-        async with found_of(peer.node, {"SOPInstanceUID": BASE[3].image}) as (records, _):
-            assert [record.path for record in records] == [BASE[3].path]
+    async with (
+        ScriptedScp(on_find=Holdings(base, strict=True).find) as peer,
+        found_of(peer.node, {"SOPInstanceUID": BASE[3].image}) as (records, _),
+    ):
+        assert [record.path for record in records] == [BASE[3].path]
 
 
 def without_lists(holdings: Holdings, answer: Any) -> Any:
@@ -213,14 +237,20 @@ def _text(ds: Dataset, keyword: str) -> str:
     return value if isinstance(value, str) else "\\".join(value)
 
 
-@pytest.mark.parametrize("answer", [Answer(0xC320, "no lists"), Answer(0xA900), 0], ids=["C320", "A900", "nothing"])
+@pytest.mark.parametrize(
+    "answer", [Answer(0xC320, "no lists"), Answer(0xA900), 0], ids=["C320", "A900", "nothing"]
+)
 @pytest.mark.parametrize("models", [list(Model), [Model.PATIENT_ROOT]], ids=["study-root", "patient-root"])
-async def test_a_server_that_takes_no_lists_of_uids(base: list[Path], answer: Any, models: list[Model]) -> None:
+async def test_a_server_that_takes_no_lists_of_uids(
+    base: list[Path], answer: Any, models: list[Model]
+) -> None:
     find = without_lists(Holdings(base), answer)
-    async with ScriptedScp(accept=offering(*models), on_find=find) as peer:
-        async with found_of(peer.node, Query.of({}, IMAGE)) as (records, found):
-            assert sorted(record.path for record in records) == sorted(base_data.paths(IMAGE))
-            assert found.warnings() == []
+    async with (
+        ScriptedScp(accept=offering(*models), on_find=find) as peer,
+        found_of(peer.node, Query.of({}, IMAGE)) as (records, found),
+    ):
+        assert sorted(record.path for record in records) == sorted(base_data.paths(IMAGE))
+        assert found.warnings() == []
 
 
 async def test_a_server_that_takes_only_the_first_of_a_list(base: list[Path]) -> None:
@@ -233,9 +263,8 @@ async def test_a_server_that_takes_only_the_first_of_a_list(base: list[Path]) ->
                 setattr(asked, key, _text(asked, key).partition("\\")[0])
         return Matches(holdings.answers(asked))
 
-    async with ScriptedScp(on_find=find) as peer:
-        async with found_of(peer.node, Query.of({}, IMAGE)) as (records, _):
-            assert sorted(record.path for record in records) == sorted(base_data.paths(IMAGE))
+    async with ScriptedScp(on_find=find) as peer, found_of(peer.node, Query.of({}, IMAGE)) as (records, _):
+        assert sorted(record.path for record in records) == sorted(base_data.paths(IMAGE))
 
 
 async def test_a_server_that_pays_no_regard_to_what_it_is_asked_about(base: list[Path]) -> None:
@@ -248,11 +277,13 @@ async def test_a_server_that_pays_no_regard_to_what_it_is_asked_about(base: list
             asked.StudyInstanceUID = asked.SeriesInstanceUID = ""
         return Matches(holdings.answers(asked))
 
-    async with ScriptedScp(on_find=find) as peer:
-        async with found_of(peer.node, Query.of({"StudyInstanceUID": BASE[0].study}, SERIES)) as (records, _):
-            assert {record.path for record in records} == {
-                fact.path[:3] for fact in BASE if fact.study == BASE[0].study
-            }
+    async with (
+        ScriptedScp(on_find=find) as peer,
+        found_of(peer.node, Query.of({"StudyInstanceUID": BASE[0].study}, SERIES)) as (records, _),
+    ):
+        assert {record.path for record in records} == {
+            fact.path[:3] for fact in BASE if fact.study == BASE[0].study
+        }
 
 
 async def test_failing_for_one_of_those_above_fails_the_query(base: list[Path]) -> None:
@@ -270,7 +301,9 @@ async def test_failing_for_one_of_those_above_fails_the_query(base: list[Path]) 
             async with Client() as client, client.find(peer.node, Query.of({}, SERIES)) as found:
                 async for record in found:
                     records.append(record)
-    assert {record.uid for record in records} == {fact.series for fact in BASE if fact.study != BASE[-1].study}
+    assert {record.uid for record in records} == {
+        fact.series for fact in BASE if fact.study != BASE[-1].study
+    }
 
 
 # -- what is ignored
@@ -278,21 +311,25 @@ async def test_failing_for_one_of_those_above_fails_the_query(base: list[Path]) 
 
 async def test_what_does_not_match_is_left_out_and_counted(base: list[Path]) -> None:
     holdings = Holdings(base, unmatched=frozenset({"PatientID"}))
-    async with ScriptedScp(on_find=holdings.find) as peer:
-        async with found_of(peer.node, {"PatientID": "TestPat2"}) as (records, found):
-            assert {record.path for record in records} == {
-                path for path in base_data.paths(STUDY) if path[0] == "TestPat2"
-            }
+    async with (
+        ScriptedScp(on_find=holdings.find) as peer,
+        found_of(peer.node, {"PatientID": "TestPat2"}) as (records, found),
+    ):
+        assert {record.path for record in records} == {
+            path for path in base_data.paths(STUDY) if path[0] == "TestPat2"
+        }
     assert dict(found.mismatched) == {"PatientID": 2}
     assert found.warnings() == ["2 answers do not match PatientID and were left out: the server ignores it"]
 
 
 @pytest.mark.parametrize("how", ["ignores", "blank"])
 async def test_what_cannot_be_told_is_left_out_and_counted(base: list[Path], how: str) -> None:
-    holdings = Holdings(base, **{how: frozenset({"StudyDescription"})})  # type: ignore[arg-type]
-    async with ScriptedScp(on_find=holdings.find) as peer:
-        async with found_of(peer.node, {"StudyDescription": "HEAD*"}) as (records, found):
-            assert records == []
+    holdings = Holdings(base, **{how: frozenset({"StudyDescription"})})
+    async with (
+        ScriptedScp(on_find=holdings.find) as peer,
+        found_of(peer.node, {"StudyDescription": "HEAD*"}) as (records, found),
+    ):
+        assert records == []
     assert dict(found.unverified) == {"StudyDescription": 3}
 
 
@@ -321,7 +358,10 @@ async def test_one_answer_that_cannot_be_read_leaves_the_others() -> None:
 
 
 async def test_many_problems_are_told_by_number() -> None:
-    async with ScriptedScp(on_find=Matches([b"\xff" * 9] * 9)) as peer, found_of(peer.node, {}) as (records, found):
+    async with (
+        ScriptedScp(on_find=Matches([b"\xff" * 9] * 9)) as peer,
+        found_of(peer.node, {}) as (records, found),
+    ):
         assert records == []
         assert len(found.problems) == 9
         assert found.warnings()[-1] == "4 more answers cannot be read"
@@ -349,7 +389,14 @@ async def test_a_failure_after_three_answers(status: int) -> None:
         assert f"{status:04X}" in str(error.value)
 
 
-@pytest.mark.parametrize("end", [AbortNow(), CloseNow(), CloseNow(reset=True), Silence(), (Answer(0, fault=cut(20)), AbortNow(close=True))])
+CUT_OFF = (Answer(0, fault=cut(20)), AbortNow(close=True))
+
+
+@pytest.mark.parametrize(
+    "end",
+    [AbortNow(), CloseNow(), CloseNow(reset=True), Silence(), CUT_OFF],
+    ids=["abort", "close", "reset", "silence", "cut off"],
+)
 async def test_an_end_after_three_answers(end: Any) -> None:
     three = Matches([entity(number) for number in range(3)], final=end)
     async with ScriptedScp(on_find=three) as peer, Client() as client:
@@ -360,8 +407,9 @@ async def test_an_end_after_three_answers(end: Any) -> None:
                 async for record in found:
                     records.append(record)
         assert [record.uid for record in records] in (
-            [[f"1.2.{number}" for number in range(3)]] if end != CloseNow(reset=True) else
-            [[f"1.2.{number}" for number in range(count)] for count in range(4)]
+            [[f"1.2.{number}" for number in range(3)]]
+            if end != CloseNow(reset=True)
+            else [[f"1.2.{number}" for number in range(count)] for count in range(4)]
         )
 
 
@@ -479,10 +527,12 @@ async def test_several_queries_at_once_share_the_associations(most: int) -> None
 
 
 async def test_another_association_that_does_not_come_is_done_without() -> None:
-    one_at_a_time = [Accept(), *[AbortNow()] * 20]
-    async with ScriptedScp(on_find=many, accept=one_at_a_time) as peer:
-        async with found_of(node_of(peer, max_associations=4), Query.of({}, SERIES)) as (records, _):
-            assert len({record.uid for record in records}) == STUDIES
+    one_at_a_time: list[Any] = [Accept(), *[AbortNow()] * 20]
+    async with (
+        ScriptedScp(on_find=many, accept=one_at_a_time) as peer,
+        found_of(node_of(peer, max_associations=4), Query.of({}, SERIES)) as (records, _),
+    ):
+        assert len({record.uid for record in records}) == STUDIES
 
 
 async def test_another_association_that_breaks_is_no_silent_loss() -> None:
@@ -519,7 +569,10 @@ async def test_nothing_is_sent_for_a_key_that_is_none() -> None:
 
 async def test_the_character_set_of_the_node() -> None:
     async with ScriptedScp() as peer:
-        async with found_of(node_of(peer, character_set="ISO_IR 100"), {"PatientName": "Müller"}) as (records, _):
+        async with found_of(node_of(peer, character_set="ISO_IR 100"), {"PatientName": "Müller"}) as (
+            records,
+            _,
+        ):
             assert records == []
         (asked,) = peer.received.of("C-FIND-RQ")
         assert "Müller".encode("latin-1") in (asked.data or b"")

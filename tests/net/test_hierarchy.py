@@ -42,7 +42,13 @@ def test_levels_that_are_asked(keys: dict[str, str], level: str, top: Level, lev
 
 def test_each_level_gets_its_own_keys_and_the_unique_keys_of_those_above() -> None:
     query = Query.of(
-        {"PatientName": "Doe*", "StudyDate": "20190101-", "Modality": "MR", "EchoTime": "5", "RetrieveURL": ""}
+        {
+            "PatientName": "Doe*",
+            "StudyDate": "20190101-",
+            "Modality": "MR",
+            "EchoTime": "5",
+            "RetrieveURL": "",
+        }
     )
     plan = Plan(query, STUDY)
     top = plan.step(STUDY)
@@ -93,7 +99,11 @@ def test_a_record_of_the_right_level_stays_what_it_is() -> None:
         ({"SeriesInstanceUID": "1"}, "series", True),
         ({"SeriesInstanceUID": "1"}, "image", False),
         ({"SOPInstanceUID": "1", "StudyDate": "20190101"}, "image", False),
-        ({"StudyInstanceUID": "1"}, "study", False),  # it is the highest level: there is but one request anyway
+        (
+            {"StudyInstanceUID": "1"},
+            "study",
+            False,
+        ),  # it is the highest level: there is but one request anyway
         ({}, "image", False),
     ],
 )
@@ -145,7 +155,9 @@ def test_each_parent_is_asked_about_once(
 
 
 KEYS = st.dictionaries(
-    st.sampled_from(["PatientName", "PatientID", "StudyDescription", "Modality", "ProtocolName", "SOPInstanceUID"]),
+    st.sampled_from(
+        ["PatientName", "PatientID", "StudyDescription", "Modality", "ProtocolName", "SOPInstanceUID"]
+    ),
     st.sampled_from(["", "*", "1.2"]),
 )
 
@@ -164,7 +176,7 @@ def test_no_condition_gets_lost_or_is_asked_where_it_does_not_belong(
         assert step.identifier()
         mine = {key: value for key, value in step.conditions.items() if max(level_of(key), top) == each}
         above = {key: value for key, value in step.conditions.items() if key not in mine}
-        assert above == ({key: "9" for key in UNIQUE_KEYS[top:each]} if parents else {})
+        assert above == (dict.fromkeys(UNIQUE_KEYS[top:each], "9") if parents else {})
         asked |= mine
         parents = [record(*["9"] * (each + 1))]
     assert asked == query.conditions
@@ -175,7 +187,8 @@ def test_no_condition_gets_lost_or_is_asked_where_it_does_not_belong(
 
 def test_what_an_answer_leaves_out_is_taken_from_above() -> None:
     found = filled(
-        record("", "1", "1.1", StudyDate="", Modality="MR"), record("P", "1", StudyDate="20190101", StudyID="7").values
+        record("", "1", "1.1", StudyDate="", Modality="MR"),
+        record("P", "1", StudyDate="20190101", StudyID="7").values,
     )
     assert found == record("P", "1", "1.1", StudyDate="20190101", StudyID="7", Modality="MR")
 

@@ -94,7 +94,11 @@ async def test_responses_to_something_else_are_passed_over() -> None:
         other = ((exchange.request.message_id or 0) + 7) % 0xFFFF
         return Reply(0, fields={"message_id_responded": other}), Reply(PENDING, data=b""), Reply(0)
 
-    async with ScriptedScp(on_find=stray) as peer, associated(peer) as association, asking(association) as asked:
+    async with (
+        ScriptedScp(on_find=stray) as peer,
+        associated(peer) as association,
+        asking(association) as asked,
+    ):
         assert await statuses(asked) == [PENDING, 0]
 
 
@@ -127,7 +131,10 @@ async def test_answers_on_their_way_are_read_out_after_a_cancel() -> None:
 
 
 async def test_nobody_heeds_the_cancel_and_the_association_is_aborted() -> None:
-    async with ScriptedScp(on_find=(Reply(PENDING, data=b""), Silence())) as peer, associated(peer) as association:
+    async with (
+        ScriptedScp(on_find=(Reply(PENDING, data=b""), Silence())) as peer,
+        associated(peer) as association,
+    ):
         with anyio.fail_after(10):
             async with asking(association) as asked:
                 await asked.response()
@@ -227,7 +234,7 @@ async def test_each_sub_operation_is_answered_as_it_is_told() -> None:
         while asked.status is None:
             await asked.response(store=store)
     assert asked.status == 0xB000
-    assert [received.command.affected_sop_instance for received in taken][0] == CT.sop_instance_uid
+    assert taken[0].command.affected_sop_instance == CT.sop_instance_uid
     good, bad = peer.received.of("C-STORE-RSP")
     assert (good.status, bad.status) == (0, 0xA700)
     assert bad.command is not None

@@ -27,7 +27,10 @@ def test_series_of_one_study_and_images_of_one_series_go_together() -> None:
 def test_patients_and_studies_go_alone() -> None:
     made = requests([record("P", "1"), record("P", "2")])
     assert [query.keys["StudyInstanceUID"] for query in made] == ["1", "2"]
-    assert [query.keys for query in requests([record("P"), record("Q")])] == [{"PatientID": "P"}, {"PatientID": "Q"}]
+    assert [query.keys for query in requests([record("P"), record("Q")])] == [
+        {"PatientID": "P"},
+        {"PatientID": "Q"},
+    ]
 
 
 def test_three_hundred_images_are_three_requests() -> None:

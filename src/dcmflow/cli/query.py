@@ -175,10 +175,10 @@ def _days(query: Query, since: str | None, before: str | None) -> dict[str, str]
 
 
 def _of_table(batch: Path, query: Query, level: Level | None, *, everything: bool) -> _Plan:
-    from dcmflow.cli.query_batch import read_batch
+    from dcmflow.dicom.query_table import read_table
 
     try:
-        rows = read_batch(batch, query.keys, level, unlimited=everything)
+        rows = read_table(batch, query.keys, level, unlimited=everything)
     except OSError as error:
         raise Usage(f"--batch {batch} cannot be read: {error.strerror or error}") from None
     parts = [_part(row.query, label=f"row {row.number} (line {row.line})", about=row.label) for row in rows]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 from anyio import BrokenResourceError, ClosedResourceError
@@ -41,7 +41,6 @@ _TOLD: Final = 10  # that are told one by one
 _DONE: Final = {"drop": "it is dropped", "pass": "it is delivered", "quarantine": "it is in quarantine"}
 
 
-@final
 class Retrieval:
     """Runs the errands of a `retrieve` source, and is what they hand on to.
 
@@ -91,22 +90,8 @@ class Retrieval:
         self.emit = emit
         if isinstance(self._listener, Listener):
             self._listener.open()
-        stage = self._stage
-        mark = Watermark(
-            self._context.path(stage.state) if stage.state else None,
-            {
-                "node": self.pool.node.address,
-                "query": dict(stage.query),
-                "level": stage.level,
-                "batch": stage.batch,
-            },
-        )
         with self._scope as scope:
-            while True:
-                await self._round(mark)
-                if stage.every is None:
-                    break
-                await anyio.sleep(parse_duration(stage.every))
+            await self.work()
         if scope.cancelled_caught and self._open:
             names = [errand.name for errand in self._open]
             more = f" and {len(names) - 5} more" if len(names) > 5 else ""
@@ -114,6 +99,22 @@ class Retrieval:
                 f"called off before all had come: {', '.join(names[:5])}{more}; run it again for the rest"
             )
         await emit.idle()
+
+    async def work(self) -> None:
+        """Retrieve what the queries of the stage match, once or again and again."""
+        stage = self._stage
+        about = {
+            "node": self.pool.node.address,
+            "query": dict(stage.query),
+            "level": stage.level,
+            "batch": stage.batch,
+        }
+        mark = Watermark(self._context.path(stage.state) if stage.state else None, about)
+        while True:
+            await self._round(mark)
+            if stage.every is None:
+                return
+            await anyio.sleep(parse_duration(stage.every))
 
     async def drain(self) -> None:
         self._scope.cancel()  # C-CANCEL goes out
@@ -147,7 +148,7 @@ class Retrieval:
             mark.keep(seen)
         try:
             for records in filter(None, by_level.values()):
-                await self._fetch(records, mark)
+                await self.fetch(records, mark)
         finally:  # called off, too
             if repeated:
                 self._remember(mark)
@@ -188,8 +189,8 @@ class Retrieval:
 
     # -- errands
 
-    async def _fetch(self, records: Sequence[Record], mark: Watermark) -> None:
-        """Retrieve these, all of one level."""
+    async def fetch(self, records: Sequence[Record], mark: Watermark | None = None) -> None:
+        """Retrieve these, all of one level; what came whole is noted."""
         by_uid = {record.uid: record for record in records}
         errands = [
             Errand(self, request, [by_uid[uid] for uid in request.keys[request.level.keyword].split("\\")])
@@ -206,7 +207,7 @@ class Retrieval:
                 errand = waiting.pop()
                 done = await self._do(errand)
                 del self._open[errand]
-                if done:
+                if done and mark is not None:
                     mark.note(errand.request.level, errand.uids, len(errand.arrivals.here))
 
         async with anyio.create_task_group() as tasks:

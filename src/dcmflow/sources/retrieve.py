@@ -138,12 +138,23 @@ class Retrieve(Source, frozen=True):
             )
             stack.enter_context(pool.share(node.max_associations, most=node.max_associations))
             kept = await stack.enter_async_context(self._quarantine(context))
-            actor = Retrieval(self, context, pool, place, listener, kept)
+            actor = self.actor(context, pool, place, listener, kept)
             try:
                 yield actor
             finally:
                 if actor.desk is not None:
                     actor.desk.entity.shut()
+
+    def actor(
+        self,
+        context: Context,
+        pool: Pool,
+        place: Local,
+        listener: Listener | ConfigError | None,
+        quarantine: SinkActor | None,
+    ) -> Retrieval:
+        """What runs; see `Retrieval`."""
+        return Retrieval(self, context, pool, place, listener, quarantine)
 
     def check(self, context: Context) -> None:
         self._node(context)

@@ -5,8 +5,8 @@ what cannot match by what tables know exactly, and `Matcher` decides. Keys that 
 the image, or in the first one, in the order of paths, of a series, study or patient. Where files disagree about what they
 belong to, that one is believed, too.
 
-Here the files are at hand, so nothing stays unverified: an attribute without a value matches no key that restricts. A key of a level
-below that of the query asks for entities with something below them that matches.
+Here the files are at hand, so nothing stays unverified: an attribute without a value matches no key that restricts. A key of a
+level below that of the query asks for entities with something below them that matches.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ class Finder:
         values = dict(zip(keywords, self._db.execute(statement, path).fetchone(), strict=True))
         if level is Level.STUDY:
             found = [text for (text,) in self._db.execute(MODALITIES, path)]
-            kinds = sorted({kind for text in found for kind in text.split("\\") if kind})
+            kinds = sorted({kind for text in found for kind in str(text).split("\\") if kind})
             values["ModalitiesInStudy"] = kinds[0] if len(kinds) == 1 else tuple(kinds) or ""
         return values
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dcmflow.cli.query_batch import Row, read_batch
 from dcmflow.dicom.level import Level
+from dcmflow.dicom.query_table import Row, read_table
 from dcmflow.errors import ConfigError
 
 
@@ -18,7 +18,7 @@ def table(folder: Path, text: str) -> Path:
 
 
 def rows(folder: Path, text: str, level: Level | None = None, **keys: str) -> list[Row]:
-    return read_batch(table(folder, text), keys, level, unlimited=False)
+    return read_table(table(folder, text), keys, level, unlimited=False)
 
 
 SAME = {
@@ -83,8 +83,8 @@ def test_what_cannot_be_right_is_said_with_its_line(tmp_path: Path, text: str, s
     assert caught.value.file == str(tmp_path / "wanted.csv")
 
 
-def test_a_column_that_is_on_the_command_line_too_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="PatientID is a column, and is given on the command line too"):
+def test_a_column_that_is_given_beside_the_table_too_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="PatientID is a column, and is given beside the table too"):
         rows(tmp_path, "PatientID\nP1\n", PatientID="P2")
 
 
@@ -92,9 +92,9 @@ def test_text_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "wanted.csv"
     path.write_bytes("PatientName\nMüller\n".encode("latin-1"))
     with pytest.raises(ConfigError, match="no UTF-8 text"):
-        read_batch(path, {}, None, unlimited=False)
+        read_table(path, {}, None, unlimited=False)
 
 
 def test_rows_may_ask_for_everything_where_that_is_meant(tmp_path: Path) -> None:
-    [row] = read_batch(table(tmp_path, "PatientID\n*\n"), {}, None, unlimited=True)
+    [row] = read_table(table(tmp_path, "PatientID\n*\n"), {}, None, unlimited=True)
     assert (row.query.unlimited, row.label) == (True, "PatientID=*")
