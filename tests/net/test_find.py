@@ -20,7 +20,7 @@ from dcmflow.dicom.query import Query
 from dcmflow.dicom.record import Record
 from dcmflow.errors import AssociationAborted, ConfigError, NetworkError, NoAcceptedContext, RequestFailed
 from dcmflow.net.client import Client
-from dcmflow.net.find import Found
+from dcmflow.net.found import Found
 from dcmflow.net.models import Model
 from dcmflow.net.node import Node, Timeouts
 from dcmflow.protocol.items import ExtendedNegotiation, UserInformation

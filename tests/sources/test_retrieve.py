@@ -338,6 +338,40 @@ async def test_whoever_sends_it_and_whatever_he_says_of_the_originator(how: dict
     assert run.counts == (4, 4, 0)
 
 
+@pytest.mark.parametrize("level", ["study", "image"])
+@pytest.mark.parametrize(
+    "how", [{"originator": False}, {"fields": {"move_originator_ae": "ITSELF"}}], ids=str
+)
+async def test_two_nodes_that_have_the_same_study(how: dict[str, Any], level: str) -> None:
+    """They do not say whose sub-operations they are: each retrieval gets all of it, from its node."""
+    scripts = Scripts("move")
+    gathered = Gather(), Gather()
+    observed, steps = Observed(), (scripts.sends(FOUR, **how), final())
+    async with (
+        ScriptedScp(on_find=Pacs(), ae="ONE", on_move=steps) as one,
+        ScriptedScp(on_find=Pacs(), ae="TWO", on_move=steps) as two,
+    ):
+        chains = [
+            sources.Retrieve(
+                peer.node,
+                query=QUERY,
+                level=level,
+                method="move",
+                local=scripts.ours,
+                grace=0.5,
+                name=peer.ae.lower(),
+            )
+            | gather
+            | Keep()
+            for peer, gather in zip((one, two), gathered, strict=True)
+        ]
+        observed.statistics = await Pipeline(*chains).run(observe=observed)
+    assert observed.refused == []
+    for gather, name in zip(gathered, ("ONE", "TWO"), strict=True):
+        assert sorted(gather.uids) == sorted(UIDS)
+        assert {each.origin.calling_ae for each in gather.seen if each.origin} == {name}
+
+
 async def test_everything_comes_before_the_first_response() -> None:
     scripts = Scripts("move")
     steps = (scripts.sends(FOUR), Answer(0xFF00), final())

@@ -13,7 +13,8 @@ from dcmflow.dicom.query import Query
 from dcmflow.net.address import parse_node
 from dcmflow.net.association import Association
 from dcmflow.net.async_block import AsyncBlock
-from dcmflow.net.find import Found, finding
+from dcmflow.net.find import finding
+from dcmflow.net.found import Found
 from dcmflow.net.node import Node, ae_title
 from dcmflow.net.pool import TICK, Pool
 from dcmflow.net.retrieval import MoveReport

@@ -2,7 +2,7 @@
 
 A node that is asked to move opens an association to the move destination, us, and stores what was asked for there, or has somebody
 else do that. Whose sub-operation it is says the Move Originator, which many leave out, and never the calling AE title, which is
-anybody's. So it is told, in this order, by
+anybody's: it counts only where several nodes were asked for the same. So it is told, in this order, by
 
 1. the Move Originator: our AE title and the message id of the request, which is unique among those that are open;
 2. the SOP Instance UID, where it is known what is to come;
@@ -47,6 +47,7 @@ class Claim:
         scope: the unique keys that were asked for, by keyword, with the values of each.
         take: takes what belongs to it; the flag says whether it is in the scope.
         expected: SOP Instance UIDs that are to come; empty: not known.
+        sender: the AE title that was asked; it decides where nothing else does.
 
     Attributes:
         message_id: unique among those that are open.
@@ -59,12 +60,14 @@ class Claim:
         scope: Scope,
         take: Take,
         expected: Iterable[str] = (),
+        sender: str = "",
     ) -> None:
         self.message_id = message_id
         self.calling_ae = calling_ae
         self.scope = scope
         self.take = take
         self.expected: set[str] = set(expected)
+        self.sender = sender
         self._associations: set[Association] = set()
 
     def originated(self, received: Received) -> bool:
@@ -128,10 +131,16 @@ class Desk:
 
     @contextmanager
     def claim(
-        self, calling_ae: str, scope: Scope, take: Take, expected: Iterable[str] = ()
+        self,
+        calling_ae: str,
+        scope: Scope,
+        take: Take,
+        expected: Iterable[str] = (),
+        *,
+        sender: str = "",
     ) -> Iterator[Claim]:
         """In the block, what belongs to a request is taken."""
-        claim = Claim(self._next_id(), calling_ae, scope, take, expected)
+        claim = Claim(self._next_id(), calling_ae, scope, take, expected, sender)
         self._claims.append(claim)
         try:
             yield claim
@@ -146,14 +155,17 @@ class Desk:
         for claim in claims:
             if claim.originated(received):
                 return claim
-        for claim in claims:
-            if claim.expects(received):
-                return claim
-        header = header_of(received)
-        for claim in claims:
-            if claim.covers(received, header):
-                return claim
-        return next((claim for claim in claims if claim.follows(association)), None)
+        expecting = [claim for claim in claims if claim.expects(received)]
+        if not expecting:
+            header = header_of(received)
+            expecting = [claim for claim in claims if claim.covers(received, header)]
+        if not expecting:
+            return next((claim for claim in claims if claim.follows(association)), None)
+        # several nodes may have been asked for the same
+        return min(
+            expecting,
+            key=lambda claim: (not claim.follows(association), claim.sender != association.calling_ae),
+        )
 
     def supports(self, entity: ApplicationEntity) -> Callable[[str], bool]:
         """What presentation contexts are accepted for, where this entity takes the call: what we ask for may be anything."""

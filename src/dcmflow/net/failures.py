@@ -16,7 +16,7 @@ _HINTS: Final = {
     },
     "C-MOVE": {
         0xA701: "it cannot count what would be moved: ask for less",
-        0xA702: "it could not send: is {to} reachable from there under the host and port that it has for it?",
+        0xA702: "it could not send: is {to} reachable from there under the host and port that it has for it{where}?",
         0xA801: "it does not know the move destination {to}: ask its administrator to register that AE title with host and port"
         "{where}",
         0xA900: "it does not take these keys at this level: some servers want the keys of every level above",

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, final
 
 import anyio
-from anyio import EndOfStream
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from anyio.streams.memory import MemoryObjectSendStream
 
 from dcmflow.dicom.encoding import encoding_of
 from dcmflow.dicom.header import Header
@@ -19,6 +17,7 @@ from dcmflow.dicom.query import Query
 from dcmflow.dicom.record import Record
 from dcmflow.errors import DatasetError, DcmflowError, NetworkError, RemoteProtocolError, RequestFailed
 from dcmflow.net import failures, models, reasons
+from dcmflow.net.found import Found
 from dcmflow.net.hierarchy import Plan, completed, filled, lone_values
 from dcmflow.net.models import Model
 from dcmflow.net.requests import request
@@ -34,68 +33,8 @@ if TYPE_CHECKING:
 _AHEAD: Final = 256  # records that may wait for their reader; until he takes them, the peer is not read
 _WORTH: Final = 4  # requests for which another association pays
 _IGNORING: Final = 0xFF01  # pending, and some optional key is not supported
-_TOLD: Final = 5  # problems that are told one by one
 
 Take = Callable[[Record], Awaitable[None]]
-
-
-@final
-class Found(AsyncIterator[Record]):
-    """The answers to a query, as they come.
-
-    Attributes:
-        model: the information model that was asked; None until then.
-        problems: what was wrong with answers that were left out, in words.
-        mismatched: how many answers were left out because they do not match, by key: the peer ignores it.
-        unverified: how many were left out because nobody can tell whether they match, by key: the peer does not return it.
-        ignoring: the peer has said that it does not support some key (FF01H).
-        requests: C-FINDs that were sent.
-    """
-
-    def __init__(self, records: MemoryObjectReceiveStream[Record]) -> None:
-        self._records = records
-        self._failure: Exception | None = None
-        self.model: Model | None = None
-        self.problems: list[str] = []
-        self.mismatched: Counter[str] = Counter()
-        self.unverified: Counter[str] = Counter()
-        self.ignoring: bool = False
-        self.requests: int = 0
-
-    def __aiter__(self) -> Found:
-        return self
-
-    async def __anext__(self) -> Record:
-        """The next answer.
-
-        Raises:
-            RequestFailed: the peer answered with a failure; what came before is valid.
-            NetworkError, RemoteProtocolError: there is no answer, or no more.
-        """
-        try:
-            return await self._records.receive()
-        except EndOfStream:
-            failure, self._failure = self._failure, None
-            if failure is not None:
-                raise failure from None
-            raise StopAsyncIteration from None
-
-    def fail(self, error: Exception) -> None:
-        """It ends with this error."""
-        self._failure = error
-
-    def warnings(self) -> list[str]:
-        """What a person should know about what was left out, one sentence each."""
-        said = [*self.problems[:_TOLD]]
-        if len(self.problems) > _TOLD:
-            said.append(f"{len(self.problems) - _TOLD} more answers cannot be read")
-        for key, count in self.mismatched.items():
-            said.append(f"{count} answers do not match {key} and were left out: the server ignores it")
-        for key, count in self.unverified.items():
-            said.append(
-                f"{count} answers cannot be checked for {key}, which the server does not return, and were left out"
-            )
-        return said
 
 
 @asynccontextmanager
@@ -141,6 +80,7 @@ class _Finder:
         self._give = give
         self._known: set[tuple[str, ...]] = set()  # what was given, where several answers are about one
         self._came = 0  # answers to what was asked for at once
+        self._failed: list[RequestFailed] = []  # of parts
         self._lists = True  # the peer seems to take lists of UIDs
         self._verify = verify
         self._matcher = Matcher(query)
@@ -155,6 +95,8 @@ class _Finder:
             )
             if not at_once or not await self._at_once(association, model, plan):
                 await self._descend(association, model, plan)
+        if self._failed:
+            raise self._failed[0]
 
     async def _at_once(self, association: Association, model: Model, plan: Plan) -> bool:
         """Ask for all in one C-FIND, or in one for each UID where the peer takes no lists; False: it cannot do that."""
@@ -263,8 +205,11 @@ class _Finder:
         async def work(association: Association) -> None:
             while groups:
                 group = groups.pop()
-                for alone in await self._children(association, model, plan, level, group, take):
-                    await self._children(association, model, plan, level, [alone], take)
+                try:
+                    for parent in await self._children(association, model, plan, level, group, take):
+                        groups.append([parent])
+                except RequestFailed as error:  # the others have something all the same
+                    self._failed.append(error)
 
         waiting: set[anyio.CancelScope] = set()
 
@@ -317,11 +262,10 @@ class _Finder:
 
         try:
             await self._ask(association, model, query, assign)
-        except RequestFailed as error:
-            if len(group) == 1 or error.transient:
+        except RequestFailed:
+            if len(group) == 1:
                 raise
-            if seen:
-                raise
+            seen.clear()  # nobody knows which of them is complete
         unheard = [parent for uid, parent in by_uid.items() if uid not in seen] if len(group) > 1 else []
         if len(group) > 1 and len(unheard) > 1 and not seen:
             self._lists = False

@@ -39,6 +39,7 @@ class Request:
         self._association = association
         self._context = context
         self._message_id = message_id
+        self._owed: tuple[int, CommandSet] | None = None  # a sub-operation that was not answered yet
         self.status: Status | None = None
         self.comment: str = ""
 
@@ -64,12 +65,15 @@ class Request:
                     self.status, self.comment = status, command.error_comment or ""
                 return received
             if store is not None and command.field == Field.C_STORE_RQ:
-                answer, context_id = await store(received), received.context.id
+                context_id = received.context.id
+                self._owed = context_id, command
+                answer = await store(received)
                 del received  # or its data set would stay while the next one comes
                 if reception is not None:
                     reception.done()
                 comment = answer.comment[:64] or None  # PS3.7 C.5: at most 64 characters
                 await association.respond(context_id, response(command, answer.status, error_comment=comment))
+                self._owed = None
             elif not command.is_response:
                 association.abort()
                 raise RemoteProtocolError(
@@ -87,6 +91,9 @@ class Request:
         with anyio.CancelScope(shield=True), anyio.move_on_after(PATIENCE):
             try:
                 await association.send(Message(self._context.id, c_cancel_rq(self._message_id)))
+                if self._owed is not None:  # until then the peer does nothing else
+                    context_id, command = self._owed
+                    await association.respond(context_id, response(command, Status.OUT_OF_RESOURCES))
                 await self._read_out(association)
             except (NetworkError, ProtocolError):
                 return

@@ -25,10 +25,12 @@ class Arrivals:
 
     Args:
         patient_id: as the node said; empty: it did not.
-        expected: SOP Instance UIDs that are to come; None: not known.
+        expected: SOP Instance UIDs that were asked for; None: what they belong to was.
         count: how many there are to come; None: not known.
 
     Attributes:
+        listed: SOP Instance UIDs that the node says it has of that; None: it was not asked. It may keep some to itself, so
+            what comes and is not listed is welcome.
         here: SOP Instance UIDs that came, and were accepted.
         refused: that came and were not accepted.
         told: how often something of a kind came.
@@ -40,6 +42,7 @@ class Arrivals:
         self.patient_id = patient_id
         self.expected: frozenset[str] | None = None if expected is None else frozenset(expected)
         self.count = count
+        self.listed: frozenset[str] | None = None
         self.here: set[str] = set()
         self.refused: set[str] = set()
         self.told: Counter[str] = Counter()
@@ -85,6 +88,8 @@ class Arrivals:
         """Whether all has come; None: nobody can say."""
         if self.expected is not None:
             return self.expected <= self.settled
+        if self.listed:
+            return self.listed <= self.settled
         if self.count is not None:
             return len(self.settled) >= self.count
         return None
@@ -92,4 +97,4 @@ class Arrivals:
     @property
     def missing(self) -> list[str]:
         """The UIDs of what did not come, where they are known."""
-        return sorted((self.expected or frozenset()) - self.settled)
+        return sorted((self.expected or self.listed or frozenset()) - self.settled)

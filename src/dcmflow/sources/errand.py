@@ -8,7 +8,8 @@ there are none.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from math import inf
 from typing import TYPE_CHECKING, Final, Protocol, final
 
@@ -113,6 +114,33 @@ class Errand:
 
     # -- fetching
 
+    @asynccontextmanager
+    async def _listing(self) -> AsyncIterator[None]:
+        """Ask what there is while it comes: when the node is gone in the middle of it, nobody could say what is missing."""
+        if self.arrivals.expected is not None:
+            yield
+            return
+        if self._handler.pool.limit == 1:
+            self.arrivals.listed = await self.instances()
+            yield
+            return
+
+        async def ask() -> None:
+            self.arrivals.listed = await self.instances()
+
+        failure: Exception | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            try:
+                yield
+            except Exception as error:  # is not to come out in a group
+                failure = error
+                tasks.cancel_scope.cancel()
+            if self.arrivals.complete:
+                tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
     async def move(self, desk: Desk, where: str) -> None:
         """C-MOVE to our own AE title; what goes wrong is `error`."""
         pool = self._handler.pool
@@ -121,7 +149,13 @@ class Errand:
             sender = association.calling_ae
             return await self._take(association, received, sender=sender, inside=inside)
 
-        with desk.claim(pool.calling_ae, _scope(self.request), take, self.arrivals.expected or ()) as claim:
+        with desk.claim(
+            pool.calling_ae,
+            _scope(self.request),
+            take,
+            self.arrivals.expected or (),
+            sender=pool.node.ae_title,
+        ) as claim:
 
             async def ask(association: Association, request: Query) -> MoveReport:
                 return await retrieval.move(
@@ -129,7 +163,10 @@ class Errand:
                 )
 
             try:
-                async with pool.associate(models.proposed("move"), patient=True) as association:
+                async with (
+                    self._listing(),
+                    pool.associate(models.proposed("move"), patient=True) as association,
+                ):
                     await self._ask(association, ask)
             except DcmflowError as error:
                 self.error = error
@@ -141,7 +178,7 @@ class Errand:
         contexts, user = retrieval.get_contexts(await classes(pool, [self.request]))
         reception, scope = Reception(self._handler.room), _scope(self.request)
         try:
-            async with pool.associate(contexts, user, patient=True) as association:
+            async with self._listing(), pool.associate(contexts, user, patient=True) as association:
 
                 async def store(received: Received) -> Answer:
                     sender, inside = association.called_ae, covers(scope, received, header_of(received))
@@ -277,8 +314,8 @@ class Errand:
     async def missing(self) -> list[str]:
         """The UIDs of what is missing, as far as the node says them; see `arrivals.complete` too."""
         arrivals = self.arrivals
-        if arrivals.complete is not True and arrivals.expected is None:
-            arrivals.expected = await self.instances()
+        if arrivals.complete is not True and arrivals.expected is None and arrivals.listed is None:
+            arrivals.listed = await self.instances()
         return arrivals.missing
 
     async def instances(self) -> frozenset[str] | None:

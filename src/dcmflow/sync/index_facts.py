@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, Final, NamedTuple
 
 from dcmflow.dicom import deflate, files, tags, walker
+from dcmflow.dicom.elements import Incomplete
 from dcmflow.dicom.header import Header
 from dcmflow.dicom.level import COUNTS, RETURNED, UNIQUE_KEYS, Level
 from dcmflow.dicom.part10 import MEDIA_STORAGE_DIRECTORY
@@ -88,6 +89,8 @@ def facts_of(path: str, *, digest: bool = False) -> Facts:
         )
     except NotDicom:
         return Facts(Kind.OTHER)
+    except Incomplete as error:
+        return Facts(Kind.BROKEN, _clean(f"truncated: {error}; get a complete copy from where it came"))
     except DatasetError as error:
         return Facts(Kind.BROKEN, _clean(str(error)))
     except OSError as error:
