@@ -24,7 +24,7 @@ from dcmflow.errors import ConfigError, DcmflowError
 from dcmflow.sources.globs import Globs
 from dcmflow.sources.reading import read_all
 from dcmflow.sources.walk import walk
-from dcmflow.sync import Changes, Index
+from dcmflow.sync import Changes, Index, folder_records
 from dcmflow.sync.index_facts import COLUMNS
 from dcmflow.sync.index_schema import NAME
 
@@ -333,6 +333,21 @@ def test_something_else_is_left_alone(base: Corpus, tmp_path: Path, database: bo
     with pytest.raises(ConfigError, match="left alone"):
         Index.open(base.folder, path)
     assert path.read_bytes() == before
+
+
+def test_one_that_cannot_be_written_can_be_asked(small_tmpfs: Callable[[int], Path]) -> None:
+    folder = small_tmpfs(4 << 20)
+    made = corpus.base(folder)
+    refreshed(folder)
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+    with Index.open(folder) as index:
+        assert index.frozen
+        assert images(index) == set(made.uids.values())
+        assert index.refresh().unchanged == 12
+        with pytest.raises(ConfigError, match="--index"):
+            index.clear()
+        assert len(index.digest(made.paths[0])) == 64
+    assert len(list(folder_records(folder, IMAGES))) == 12
 
 
 def test_clearing_forgets_everything(base: Corpus) -> None:

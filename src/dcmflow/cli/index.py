@@ -149,7 +149,7 @@ class Progress:
         from dcmflow.cli.query_progress import wanted
         from dcmflow.observe.progress import FIRST_AFTER, Pace
 
-        self.wanted = wanted()
+        self.wanted: bool = wanted()
         self._pace = Pace()
         self._begun = time.monotonic()
         self._next = self._begun + FIRST_AFTER

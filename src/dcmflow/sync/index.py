@@ -25,7 +25,7 @@ from dcmflow.sync.index_changes import Changes
 from dcmflow.sync.index_facts import file_digest
 from dcmflow.sync.index_query import Finder
 from dcmflow.sync.index_scan import Mode, Progress, Scan
-from dcmflow.sync.index_schema import NAME, connect, is_broken, open_database, remove, writing
+from dcmflow.sync.index_schema import NAME, Opened, connect, is_broken, open_database, remove, writing
 
 _DUPLICATES: Final = (
     "SELECT f.SOPInstanceUID, d.path, f.name FROM files f JOIN folders d ON d.id = f.folder WHERE f.SOPInstanceUID IN"
@@ -56,11 +56,12 @@ class Index:
         notes: what happened to it, such as that it was broken and is made again.
     """
 
-    def __init__(self, folder: str, path: str, db: sqlite3.Connection, notes: list[str]) -> None:
+    def __init__(self, folder: str, path: str, opened: Opened) -> None:
         self.folder: str = folder
         self.path: str = path
-        self.notes: list[str] = notes
-        self._db = db
+        self.notes: list[str] = opened.notes
+        self._db = opened.db
+        self._frozen = opened.frozen
 
     @classmethod
     def open(
@@ -86,8 +87,7 @@ class Index:
             raise ConfigError(
                 f"{os.fspath(folder)} has no index; dcmflow index {os.fspath(folder)} makes one"
             )
-        db, notes = open_database(file, ours=path is None)
-        return cls(root, file, db, notes)
+        return cls(root, file, open_database(file, ours=path is None))
 
     def close(self) -> None:
         """Close the file. Iterators that are not at their end may go on."""
@@ -100,6 +100,11 @@ class Index:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def frozen(self) -> bool:
+        """Whether it lies where nothing can be written: it can be asked, and refreshed as long as nothing changed."""
+        return self._frozen
 
     def __repr__(self) -> str:
         return f"<Index of {self.folder}>"
@@ -197,7 +202,7 @@ class Index:
         if current and known[3] is not None:
             return bytes(known[3]).hex()
         made = file_digest(whole)
-        if current:
+        if current and not self._frozen:
             self._db.execute(
                 "UPDATE files SET digest = ? WHERE id = ? AND size = ? AND mtime_ns = ?", (made, *known[:3])
             )
@@ -211,7 +216,7 @@ class Index:
     def _start_over(self) -> None:
         self._db.close()
         remove(self.path)
-        self._db, _ = open_database(self.path, ours=False)
+        self._db = open_database(self.path, ours=False).db
         self.notes.append("the index was broken and is made again")
 
     def _failed(self, what: str, error: sqlite3.Error) -> ConfigError:
@@ -221,7 +226,7 @@ class Index:
     def _reader(self) -> Iterator[sqlite3.Connection]:
         """A connection that sees the index as it is now."""
         try:
-            db = connect(self.path)
+            db = connect(self.path, frozen=self._frozen)
             try:
                 db.execute("PRAGMA query_only = 1")
                 db.execute("BEGIN")
@@ -265,13 +270,14 @@ def folder_records(
             scratch = stack.enter_context(TemporaryDirectory(prefix="dcmflow-"))
             index = os.path.join(scratch, "scan.sqlite")
         opened = stack.enter_context(Index.open(folder, index, create=not indexed))
-        if refresh or not indexed or opened.notes:  # one that was made again knows nothing
+        made_again = opened.notes and not opened.frozen  # then it knows nothing
+        if refresh or not indexed or made_again:
             try:
                 found = opened.refresh(progress=progress)
             except ConfigError as error:
-                if not indexed or opened.notes:
+                if not indexed or made_again:
                     raise
-                told.append(f"{error}; what it knew before is taken")
+                told.append(str(error))
             else:
                 if changes is not None:
                     changes.append(found)

@@ -14,7 +14,8 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import Final, NamedTuple
+from urllib.parse import quote
 
 from dcmflow.errors import ConfigError
 from dcmflow.sync.index_facts import SHARED
@@ -44,9 +45,15 @@ PRAGMA user_version = {VERSION};
 """
 
 
-def connect(path: str) -> sqlite3.Connection:
-    """A connection that begins and ends its transactions itself, and waits for other processes."""
-    return sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+def connect(path: str, *, frozen: bool = False) -> sqlite3.Connection:
+    """A connection that begins and ends its transactions itself, and waits for other processes.
+
+    Args:
+        frozen: nobody writes to the file, and nothing can be made beside it.
+    """
+    if frozen:
+        path = f"file:{quote(os.fsencode(path))}?immutable=1"
+    return sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False, uri=frozen)
 
 
 @contextmanager
@@ -62,30 +69,58 @@ def writing(db: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def open_database(path: str, *, ours: bool) -> tuple[sqlite3.Connection, list[str]]:
+class Opened(NamedTuple):
+    """The database of an index.
+
+    Attributes:
+        db: a connection.
+        notes: what happened, in words.
+        frozen: see `connect`.
+    """
+
+    db: sqlite3.Connection
+    notes: list[str]
+    frozen: bool = False
+
+
+def open_database(path: str, *, ours: bool) -> Opened:
     """The database of an index, made where there is none or none that can be used.
 
     Args:
         ours: a broken file of this name can be nothing else than an index.
 
-    Returns:
-        The connection, and what happened, in words.
-
     Raises:
-        ConfigError: it cannot be opened or written, or is something else that is left alone.
+        ConfigError: it cannot be opened or made, or is something else that is left alone.
     """
     try:
         return _prepared(path)
     except sqlite3.Error as error:
         if not is_broken(error):
+            if opened := _frozen(path):
+                return opened
             raise ConfigError(f"the index {path} cannot be opened: {error}; {_REMEDY}") from error
         if not ours and not _looks_like_one(path):
             raise ConfigError(f"{path} is no index and is left alone: {error}; {_REMEDY}") from error
     remove(path)
     try:
-        return _prepared(path)[0], ["the index was broken and is made again"]
+        return _prepared(path)._replace(notes=["the index was broken and is made again"])
     except sqlite3.Error as error:
         raise ConfigError(f"the index {path} cannot be made again: {error}; {_REMEDY}") from error
+
+
+def _frozen(path: str) -> Opened | None:
+    """An index where nothing can be written, such as on a medium that is read-only."""
+    if not _looks_like_one(path) or os.access(os.path.dirname(path), os.W_OK):
+        return None
+    db = connect(path, frozen=True)
+    try:
+        if db.execute("PRAGMA user_version").fetchone() == (VERSION,):
+            return Opened(db, ["the index cannot be written; it is taken as it is"], frozen=True)
+    except sqlite3.Error:
+        db.close()
+        raise
+    db.close()
+    return None
 
 
 def is_broken(error: sqlite3.Error) -> bool:
@@ -101,7 +136,7 @@ def remove(path: str) -> None:
             os.unlink(path + end)
 
 
-def _prepared(path: str) -> tuple[sqlite3.Connection, list[str]]:
+def _prepared(path: str) -> Opened:
     db = connect(path)
     try:
         _leave_another_alone(db, path)
@@ -114,7 +149,7 @@ def _prepared(path: str) -> tuple[sqlite3.Connection, list[str]]:
     except BaseException:
         db.close()
         raise
-    return db, notes
+    return Opened(db, notes)
 
 
 def _write_ahead(db: sqlite3.Connection) -> None:
