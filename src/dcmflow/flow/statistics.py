@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
+
+T = TypeVar("T", bound=Struct)
 
 
 class Counters:
@@ -68,3 +71,19 @@ class Statistics(Struct, frozen=True, kw_only=True):
 
     pipeline: PipelineStatistics
     stages: Mapping[str, StageStatistics] = field(default_factory=dict)
+
+
+def total(several: Sequence[Statistics]) -> Statistics:
+    """What runs of the same pipeline have counted together; at least one. Its seconds are those of the longest."""
+    pipelines = [each.pipeline for each in several]
+    return Statistics(
+        pipeline=structs.replace(_sum(pipelines), seconds=max(each.seconds for each in pipelines)),
+        stages={name: _sum([each.stages[name] for each in several]) for name in several[0].stages},
+    )
+
+
+def _sum(several: Sequence[T]) -> T:
+    """Adds up what are numbers, and takes the rest from the first one."""
+    first = several[0]
+    numbers = [name for name, value in structs.asdict(first).items() if isinstance(value, (int, float))]
+    return structs.replace(first, **{name: sum(getattr(each, name) for each in several) for name in numbers})

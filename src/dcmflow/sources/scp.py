@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import anyio
 from anyio import BrokenResourceError, ClosedResourceError
@@ -21,6 +21,7 @@ from dcmflow.flow.stage import Source
 from dcmflow.net import services
 from dcmflow.net.address import parse_listen
 from dcmflow.net.association import Association, Received
+from dcmflow.net.crew import Crew
 from dcmflow.net.entity import ANYONE, Answer, ApplicationEntity, Caller
 from dcmflow.net.listener import Listener, listening
 from dcmflow.net.node import ANY_AE, Local, Timeouts, Tls
@@ -45,6 +46,8 @@ class Scp(Source, frozen=True):
     The answer to a C-STORE is held back until the instance has settled: Success means that every sink has accepted it, else the
     sender is told the status of the first refusal. While an instance waits for room, its association is not read.
     """
+
+    divisible: ClassVar[bool] = True
 
     listen: Annotated[
         str,
@@ -106,9 +109,12 @@ class Scp(Source, frozen=True):
     @asynccontextmanager
     async def open(self, context: Context) -> AsyncIterator[_Actor]:
         place, tls, secured = self._place(context)
-        key = ("listener", place.host, place.port or context.stage)  # 0 is another port for each
+        key, _ = self.place(context)
+        sockets = context.provided.get(key, ())
+        crew: Crew | None = context.provided.get(Crew)
         listener = await context.resource(
-            key, lambda: listening(place.host, place.port, tls=secured, settings=tls)
+            key,
+            lambda: listening(place.host, place.port, tls=secured, settings=tls, sockets=sockets, crew=crew),
         )
         if listener.settings != tls:
             raise ConfigError(
@@ -116,12 +122,17 @@ class Scp(Source, frozen=True):
                 " another port",
                 key="tls",
             )
-        actor = _Actor(self, context, listener, place.ae_title)
+        actor = _Actor(self, context, listener, place.ae_title, crew)
         with listener.host(actor.entity):
             try:
                 yield actor
             finally:
                 actor.entity.shut()
+
+    def place(self, context: Context) -> tuple[Hashable, Local]:
+        """Where it listens: what stands for the listener, which several sources may share, and who we are there."""
+        place = parse_listen(self.listen, context.local)
+        return ("listener", place.host, place.port or context.stage), place  # 0 is another port for each
 
     def caveat(self) -> str:
         if self.respond == "received":
@@ -166,7 +177,9 @@ class Scp(Source, frozen=True):
 
 
 class _Actor:
-    def __init__(self, stage: Scp, context: Context, listener: Listener, title: str) -> None:
+    def __init__(
+        self, stage: Scp, context: Context, listener: Listener, title: str, crew: Crew | None
+    ) -> None:
         self._stage = stage
         self._context = context
         self._listener = listener
@@ -177,6 +190,7 @@ class _Actor:
             title,
             store=self._store,
             room=Room(parse_size(stage.spill), landing=_writable(context.landing)),
+            attendance=crew.attendance(context.stage) if crew is not None else None,
             notice=self._notice,
         )
 
@@ -190,10 +204,10 @@ class _Actor:
 
     async def _until_idle(self, patience: float) -> None:
         entity = self.entity
-        entity.last_active = anyio.current_time()
+        entity.attendance.touch()
         while not self._over.is_set():
             await entity.empty()
-            left = entity.last_active + patience - anyio.current_time()
+            left = entity.attendance.end(patience)
             if left <= 0:
                 services.drain(entity)
                 return
