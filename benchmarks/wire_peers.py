@@ -173,6 +173,7 @@ class Dcmflow(Server):
     backend: str = "asyncio"
     to: int | None = None
     associations: int = 1
+    processes: int = 1
 
     def command(self, port: int, folder: Path, scratch: Path) -> Sequence[str | Path]:
         source = ("scp", {"listen": f"DCMFLOW@127.0.0.1:{port}", "max-associations": 256})
@@ -181,7 +182,8 @@ class Dcmflow(Server):
             sink = ("directory", {"path": str(folder), "layout": layout, "fsync": False})
         else:
             sink = _store(self.to, self.associations)
-        return run(self.backend, pipeline(scratch / "server.toml", source, sink))
+        several = ["--processes", str(self.processes)] if self.processes > 1 else []
+        return [*run(self.backend, pipeline(scratch / "server.toml", source, sink)), *several]
 
 
 def pipeline(file: Path, source: tuple[str, dict[str, object]], sink: tuple[str, dict[str, object]]) -> Path:

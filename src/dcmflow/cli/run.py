@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from dcmflow.cli.common import chosen
+from dcmflow.cli.common import Usage, chosen, options
 
 if TYPE_CHECKING:
     from dcmflow.flow.pipeline import Pipeline
+
+MOST = 64  # processes
 
 
 def run(
@@ -27,6 +29,13 @@ def run(
         str,
         Parameter(metavar="TIME", help="How long what is under way may take to settle after a first signal."),
     ] = "30 s",
+    processes: Annotated[
+        int,
+        Parameter(
+            metavar="N",
+            help="Share the calls that come to scp sources among so many processes, each on a core of its own.",
+        ),
+    ] = 1,
     format: Annotated[
         str | None, Parameter(metavar="FORMAT", help="text: a summary; json: the report, on stdout.")
     ] = None,
@@ -41,10 +50,45 @@ def run(
     wanted = chosen(format, ("text", "json"), terminal="text", pipe="text")
     patience = seconds(grace, "--grace")
     end_quietly()
+    if not 1 <= processes <= MOST:
+        raise Usage(f"--processes is 1 to {MOST}, not {processes}")
     pipeline = load_pipeline(file)
+    if processes > 1:
+        return _several(file, pipeline, processes, backend, patience, report, wanted)
     return execute(
         pipeline, backend=backend, grace=patience, report=report, format=wanted, total=expected(pipeline)
     )
+
+
+def _several(
+    file: Path,
+    pipeline: Pipeline,
+    processes: int,
+    backend: str,
+    grace: float,
+    report: Path | None,
+    format: str,
+) -> int:
+    from dcmflow.cli.ending import Ending
+    from dcmflow.cli.execute import backend_options, live_table
+    from dcmflow.cli.processes import Processes
+    from dcmflow.config.division import divide
+    from dcmflow.errors import ConfigError
+    from dcmflow.observe.report import ReportFile
+
+    backend_options(backend)
+    try:
+        divide(pipeline, processes)
+    except ConfigError as error:
+        raise error.at(file=str(file)) from None
+    live = live_table(options())
+    ending = Ending(
+        pipeline.name,
+        report=ReportFile(report) if report is not None else None,
+        format=format,
+        live=live,
+    )
+    return Processes(file, pipeline, processes, ending, backend=backend, grace=grace, live=live).run()
 
 
 def expected(pipeline: Pipeline) -> int | None:

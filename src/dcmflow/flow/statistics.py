@@ -55,15 +55,15 @@ class PipelineStatistics(Struct, frozen=True, kw_only=True):
         resident: bytes held in memory for what is unsettled.  seconds: since all stages were open.
     """
 
-    emitted: int
-    accepted: int
-    dropped: int
-    refused: int
-    unsettled: int
-    not_dicom: int
-    bytes: int
-    resident: int
-    seconds: float
+    emitted: int = 0
+    accepted: int = 0
+    dropped: int = 0
+    refused: int = 0
+    unsettled: int = 0
+    not_dicom: int = 0
+    bytes: int = 0
+    resident: int = 0
+    seconds: float = 0.0
 
 
 class Statistics(Struct, frozen=True, kw_only=True):
@@ -74,7 +74,9 @@ class Statistics(Struct, frozen=True, kw_only=True):
 
 
 def total(several: Sequence[Statistics]) -> Statistics:
-    """What runs of the same pipeline have counted together; at least one. Its seconds are those of the longest."""
+    """What runs of the same pipeline have counted together. Its seconds are those of the longest."""
+    if not several:
+        return Statistics(pipeline=PipelineStatistics())
     pipelines = [each.pipeline for each in several]
     return Statistics(
         pipeline=structs.replace(_sum(pipelines), seconds=max(each.seconds for each in pipelines)),

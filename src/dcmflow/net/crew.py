@@ -64,7 +64,7 @@ class Attendance:
     def take(self, most: int) -> bool:
         """One association more, unless there are so many already or the source has ended."""
         with self._lock():
-            if self.over or self._total() >= most:
+            if self.is_over() or self._total() >= most:
                 return False
             self._numbers[self._mine] += 1
             self.touch()
@@ -79,15 +79,14 @@ class Attendance:
         """Somebody is active now."""
         self._numbers[self._mine + 1] = monotonic_ns()
 
-    @property
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         """The source has ended, whichever process found that out."""
         return bool(self._numbers[self._over])
 
     def end(self, patience: float) -> float:
         """End the source if it had no association for so many seconds; returns how many are left, 0 when it has ended."""
         with self._lock():
-            if self.over:
+            if self.is_over():
                 return 0.0
             if self._total():
                 return patience
@@ -174,8 +173,7 @@ class Crew:
         """One less."""
         self._numbers[self._mine + _CONNECTIONS] -= 1
 
-    @property
-    def first(self) -> bool:
+    def is_first(self) -> bool:
         """No process that takes calls has fewer connections than this one."""
         numbers, mine = self._numbers, self._numbers[self._mine + _CONNECTIONS]
         return all(numbers[row + _CONNECTIONS] >= mine or not numbers[row + _THERE] for row in self._rows)
@@ -186,13 +184,13 @@ class Crew:
         One that has more connections than another leaves it to that one. It takes the call nevertheless when nobody else has
         for a while: the other one may be stuck.
         """
-        if self.first:
+        if self.is_first():
             return True
         calls = select.poll()
         calls.register(listening, select.POLLIN)
         deadline = monotonic() + PATIENCE
         while calls.poll(0):
-            if self.first or monotonic() > deadline:
+            if self.is_first() or monotonic() > deadline:
                 return True
             await anyio.sleep(NAP)
         return False

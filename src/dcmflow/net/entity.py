@@ -94,10 +94,10 @@ class ApplicationEntity:
 
     def reserve(self) -> AssociateReject | None:
         """Take a place for an association, which `leave` gives back; else the rejection, since there is none."""
-        if self.draining or self.attendance.over:
+        if self.draining or self.attendance.is_over():
             return CONGESTED
         if not self.attendance.take(self.max_associations):
-            return CONGESTED if self.attendance.over else LIMIT_EXCEEDED
+            return CONGESTED if self.attendance.is_over() else LIMIT_EXCEEDED
         return None
 
     def enter(self, association: Association) -> None:
