@@ -106,6 +106,7 @@ class Child:
         elif self._running is None:
             outer.cancel_scope.cancel()
         elif word == "drain":
+            self._crew.begun.set()  # whoever waits for that has nothing to wait for any more
             outer.start_soon(self._running.drain, self._grace)
         else:
             self._running.cancel()

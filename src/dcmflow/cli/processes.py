@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -212,7 +212,8 @@ class Processes:
         async for message in child.channel.messages():
             match message:
                 case Line(text):
-                    self._progress.write(text)
+                    with suppress(OSError, ValueError):  # nobody reads them any more
+                        self._progress.write(text)
                 case Standing():
                     child.standing = message
                 case Opened():
@@ -274,8 +275,8 @@ class Processes:
                 unsettled = self.statistics().pipeline.unsettled
                 if self._options.log_format == "text" and not self._options.quiet:
                     self._progress.write(f"dcmflow: draining, {unsettled} unsettled; once more to cancel")
-                self._report(PipelineDraining(pipeline=self._pipeline.name, unsettled=unsettled))
                 self._send("drain")
+                self._report(PipelineDraining(pipeline=self._pipeline.name, unsettled=unsettled))
             else:
                 self._send("cancel")
             if len(self._signals) > 2:

@@ -25,7 +25,7 @@ from typing import Final, final
 
 import anyio
 
-PATIENCE: Final = 0.05  # seconds for which a call waits for the process that has the fewest
+PATIENCE: Final = 0.1  # seconds for which a call waits for the process that has the fewest
 NAP: Final = 0.0005  # seconds between two looks meanwhile
 
 _THERE, _CONNECTIONS, _FIRST = 0, 1, 2
@@ -83,18 +83,23 @@ class Attendance:
         """The source has ended, whichever process found that out."""
         return bool(self._numbers[self._over])
 
-    def end(self, patience: float) -> float:
-        """End the source if it had no association for so many seconds; returns how many are left, 0 when it has ended."""
+    def end(self, patience: float) -> float | None:
+        """End the source if it had no association for so many seconds.
+
+        Returns:
+            None when it has ended, whichever process found that out; else the seconds after which to ask again.
+        """
         with self._lock():
             if self.is_over():
-                return 0.0
+                return None
             if self._total():
-                return patience
+                return max(patience, PATIENCE)
             active = max(self._numbers[place + 1] for place in self._every)
             left = patience - (monotonic_ns() - active) / 1e9
-            if left <= 0:
-                self._numbers[self._over] = 1
-            return max(0.0, left)
+            if left > 0:
+                return left
+            self._numbers[self._over] = 1
+            return None
 
     def _total(self) -> int:
         return sum(self._numbers[place] for place in self._every)
@@ -151,7 +156,7 @@ class Crew:
 
     @contextmanager
     def serving(self) -> Iterator[None]:
-        """In the block, this process takes calls."""
+        """In the block, this process takes calls, or will as soon as all have `begun`."""
         self._numbers[self._mine + _THERE] += 1
         try:
             yield

@@ -121,10 +121,11 @@ class Listener:
         async with Watch() as watch:
             listening = await self._bind()
             try:
-                async with anyio.create_task_group() as tasks:
-                    for sock in listening:
-                        tasks.start_soon(self._accept, sock, watch)
-                    task_status.started(self.port)
+                with self._crew.serving() if self._crew is not None else nullcontext():
+                    async with anyio.create_task_group() as tasks:
+                        for sock in listening:
+                            tasks.start_soon(self._accept, sock, watch)
+                        task_status.started(self.port)
             finally:
                 for sock in listening:
                     sock.close()
@@ -155,12 +156,11 @@ class Listener:
         crew = self._crew
         if crew is not None:
             await crew.begun.wait()
-        with crew.serving() if crew is not None else nullcontext():
-            async with anyio.create_task_group() as tasks:
-                while True:
-                    await anyio.wait_readable(listening)
-                    if crew is None or await crew.turn(listening):
-                        await self._take(listening, watch, tasks)
+        async with anyio.create_task_group() as tasks:
+            while True:
+                await anyio.wait_readable(listening)
+                if crew is None or await crew.turn(listening):
+                    await self._take(listening, watch, tasks)
 
     async def _take(self, listening: socket.socket, watch: Watch, tasks: TaskGroup) -> None:
         """Take the connections that wait; one where another process may want the next one."""

@@ -183,6 +183,7 @@ class _Actor:
         self._stage = stage
         self._context = context
         self._listener = listener
+        self._crew = crew
         self._emit: Emit | None = None
         self._over = anyio.Event()
         self._settled = stage.respond == "settled"
@@ -204,11 +205,13 @@ class _Actor:
 
     async def _until_idle(self, patience: float) -> None:
         entity = self.entity
+        if self._crew is not None:
+            await self._crew.begun.wait()
         entity.attendance.touch()
         while not self._over.is_set():
             await entity.empty()
             left = entity.attendance.end(patience)
-            if left <= 0:
+            if left is None:
                 services.drain(entity)
                 return
             with anyio.move_on_after(left):
