@@ -127,8 +127,7 @@ class Child:
 
 def execute(orders: Orders, channel: Channel[ToChild]) -> None:
     """Do what the orders say. Raises what ended it."""
-    from dcmflow.cli.load import load_pipeline
-    from dcmflow.config.division import divide
+    from dcmflow.cli.load import divided, load_pipeline
 
     sockets = {
         name: [socket.socket(fileno=each) for each in several] for name, several in orders.sockets.items()
@@ -139,7 +138,7 @@ def execute(orders: Orders, channel: Channel[ToChild]) -> None:
     sources = [name for name, stage in whole.graph.stages.items() if stage.kind == "source"]
     if sources != list(orders.sources):
         raise ConfigError("it was changed while the processes started; start it again", file=orders.file)
-    child = Child(orders, channel, divide(whole, orders.processes), sockets)
+    child = Child(orders, channel, divided(whole, orders.processes, orders.file), sockets)
     backend = "asyncio" if orders.backend == "uvloop" else orders.backend
     anyio.run(child.run, backend=backend, backend_options=options)
 

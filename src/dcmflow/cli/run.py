@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from dcmflow.cli.common import Usage, chosen, options
+from dcmflow.cli.common import chosen, options
 
 if TYPE_CHECKING:
     from dcmflow.flow.pipeline import Pipeline
-
-MOST = 64  # processes
 
 
 def run(
@@ -45,14 +43,13 @@ def run(
     The first SIGINT or SIGTERM drains: sources take on nothing more, and what is under way settles. The second cancels.
     """
     from dcmflow.cli.execute import end_quietly, execute
-    from dcmflow.cli.load import load_pipeline, seconds
+    from dcmflow.cli.load import divided, load_pipeline, seconds
 
     wanted = chosen(format, ("text", "json"), terminal="text", pipe="text")
     patience = seconds(grace, "--grace")
     end_quietly()
-    if not 1 <= processes <= MOST:
-        raise Usage(f"--processes is 1 to {MOST}, not {processes}")
     pipeline = load_pipeline(file)
+    divided(pipeline, processes, file)
     if processes > 1:
         return _several(file, pipeline, processes, backend, patience, report, wanted)
     return execute(
@@ -72,15 +69,9 @@ def _several(
     from dcmflow.cli.ending import Ending
     from dcmflow.cli.execute import backend_options, live_table
     from dcmflow.cli.processes import Processes
-    from dcmflow.config.division import divide
-    from dcmflow.errors import ConfigError
     from dcmflow.observe.report import ReportFile
 
     backend_options(backend)
-    try:
-        divide(pipeline, processes)
-    except ConfigError as error:
-        raise error.at(file=str(file)) from None
     live = live_table(options())
     ending = Ending(
         pipeline.name,
