@@ -279,6 +279,33 @@ async def test_the_first_signal_drains(
     assert report(work)["pipeline"]["accepted"] == 2
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+async def test_a_signal_while_they_start(start: Start, work: Path, number: signal.Signals, code: int) -> None:
+    (work / "functions_of_this_test.py").write_text(FUNCTIONS)
+    (work / "both.toml").write_text(FILE.format(port=free_port(), source="", function="note_process"))
+    service = Service(start("run", "both.toml", "--processes", "2"), 0)
+    await service.until("process-started process=1")
+    for pid in [service.process.pid, *service.pids()]:  # as Ctrl-C does
+        os.kill(pid, number)
+    ended, out, said = await service.end()
+    assert (ended, out) == (code, ""), said
+    assert "error" not in said
+    assert "Traceback" not in said
+
+
+def test_on_a_terminal(terminal: Callable[..., Any], work: Path) -> None:
+    (work / "functions_of_this_test.py").write_text(FUNCTIONS)
+    (work / "both.toml").write_text(FILE.format(port=free_port(), source="", function="note_process"))
+    shown = terminal("run", "both.toml", "--processes", "2")
+    shown.until("source scp")  # the table of what all of them do
+    shown.write("\x03")
+    code, said = shown.end()
+    assert code == 130
+    assert "draining, 0 unsettled" in said
+    assert "emitted 0 = accepted 0" in said
+    assert "Traceback" not in said
+
+
 async def test_a_signal_to_the_whole_group_drains_once(serve: Callable[..., Any]) -> None:
     """As of Ctrl-C, or of a service manager: each process gets it, and none of them cancels."""
     async with serve() as service:

@@ -237,8 +237,6 @@ class Processes:
         which = f"process {child.number + 1} of {self._count}"
         over = child.over
         if over is None:
-            if self._signals and not child.opened and code == -signal.SIGTERM:
-                return None  # it had not begun
             reason = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
             self._report(ProcessDied(process=child.number + 1, reason=reason))
             lost = (
