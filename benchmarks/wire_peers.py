@@ -53,12 +53,14 @@ class Server:
         exact: the data set is written as it came.
         at_most: how many instances it is given, where it is slow.
         patience: seconds that it may take to end.
+        processes: that serve associations and stay; each is given some of the first instances.
     """
 
     name: str
     exact: bool = True
     patience: float = 3
     at_most: int | None = None
+    processes: int = 1
     env: dict[str, str | None] = field(default_factory=dict)
 
     def command(self, port: int, folder: Path, scratch: Path) -> Sequence[str | Path]:
@@ -74,7 +76,7 @@ class Server:
         try:
             until(lambda: listens(port), child, STARTING)
             if prime.files:
-                send(port, prime.files)
+                send(port, prime.files, associations=self.processes)
         except BaseException as error:
             child.stop()
             if isinstance(error, (Blocked, OSError)):
@@ -173,7 +175,6 @@ class Dcmflow(Server):
     backend: str = "asyncio"
     to: int | None = None
     associations: int = 1
-    processes: int = 1
 
     def command(self, port: int, folder: Path, scratch: Path) -> Sequence[str | Path]:
         source = ("scp", {"listen": f"DCMFLOW@127.0.0.1:{port}", "max-associations": 256})

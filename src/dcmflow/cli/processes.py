@@ -237,16 +237,12 @@ class Processes:
         which = f"process {child.number + 1} of {self._count}"
         over = child.over
         if over is None:
-            reason = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            reason = _exit(code)
             self._report(ProcessDied(process=child.number + 1, reason=reason))
-            lost = (
-                ""
-                if child.standing is None
-                else (
-                    "; what it did in its last second may be missing in these figures, and who had no answer sends again"
-                )
-            )
-            return PipelineError(f"{which} died: {reason}{lost}")
+            what = f"{which} died: {reason}"
+            if child.standing is not None:
+                what += "; these figures may lack what it did in its last second, and whoever it has not answered sends again"
+            return PipelineError(what)
         if not over.failure:
             return None
         if over.opening:
@@ -332,3 +328,13 @@ def signals_held_back() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _exit(code: int) -> str:
+    """How a process ended that did not say it itself."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:  # one of those without a name
+        return f"killed by signal {-code}"
