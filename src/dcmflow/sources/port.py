@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Hashable
 
 from dcmflow.errors import ConfigError
 from dcmflow.flow.context import Context
 from dcmflow.flow.failure import only_cause
 from dcmflow.net.address import parse_listen
+from dcmflow.net.crew import Crew
 from dcmflow.net.listener import Listener, listening
 from dcmflow.net.node import Local, Tls
 from dcmflow.net.tls import absolute, server_context
@@ -36,6 +38,11 @@ def place_of(
         raise error.at(key="tls") from None
 
 
+def listener_key(place: Local, context: Context) -> Hashable:
+    """What stands for the listener of a place, which several sources may share."""
+    return "listener", place.host, place.port or context.stage  # 0 is another port for each
+
+
 async def shared_listener(
     context: Context, place: Local, tls: Tls | None, secured: ssl.SSLContext | None
 ) -> Listener:
@@ -44,10 +51,13 @@ async def shared_listener(
     Raises:
         ConfigError: the port cannot be had, or others listen there and do not agree on TLS.
     """
-    key = ("listener", place.host, place.port or context.stage)  # 0 is another port for each
+    key = listener_key(place, context)
+    sockets = context.provided.get(key, ())
+    crew: Crew | None = context.provided.get(Crew)
     try:
         listener = await context.resource(
-            key, lambda: listening(place.host, place.port, tls=secured, settings=tls)
+            key,
+            lambda: listening(place.host, place.port, tls=secured, settings=tls, sockets=sockets, crew=crew),
         )
     except BaseExceptionGroup as group:
         cause = only_cause(group)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import anyio
 from anyio import BrokenResourceError, ClosedResourceError
@@ -19,13 +19,14 @@ from dcmflow.flow.stage import Source
 from dcmflow.net import services
 from dcmflow.net.address import parse_listen
 from dcmflow.net.association import Association, Received
+from dcmflow.net.crew import Crew
 from dcmflow.net.entity import ANYONE, Answer, ApplicationEntity, Caller
 from dcmflow.net.listener import Listener
-from dcmflow.net.node import ANY_AE, Timeouts, Tls
+from dcmflow.net.node import ANY_AE, Local, Timeouts, Tls
 from dcmflow.net.reception import Room
 from dcmflow.sources.identity import mismatch
 from dcmflow.sources.landing import writable
-from dcmflow.sources.port import place_of, shared_listener
+from dcmflow.sources.port import listener_key, place_of, shared_listener
 from dcmflow.status import Status
 from dcmflow.units import parse_duration, parse_size
 
@@ -43,6 +44,8 @@ class Scp(Source, frozen=True):
     The answer to a C-STORE is held back until the instance has settled: Success means that every sink has accepted it, else the
     sender is told the status of the first refusal. While an instance waits for room, its association is not read.
     """
+
+    divisible: ClassVar[bool] = True
 
     listen: Annotated[
         str,
@@ -104,13 +107,19 @@ class Scp(Source, frozen=True):
     @asynccontextmanager
     async def open(self, context: Context) -> AsyncIterator[_Actor]:
         place, tls, secured = place_of(self.listen, self.tls, context)
+        crew: Crew | None = context.provided.get(Crew)
         listener = await shared_listener(context, place, tls, secured)
-        actor = _Actor(self, context, listener, place.ae_title)
+        actor = _Actor(self, context, listener, place.ae_title, crew)
         with listener.host(actor.entity):
             try:
                 yield actor
             finally:
                 actor.entity.shut()
+
+    def place(self, context: Context) -> tuple[Hashable, Local]:
+        """Where it listens: what stands for the listener, which several sources may share, and who we are there."""
+        place = parse_listen(self.listen, context.local)
+        return listener_key(place, context), place
 
     def caveat(self) -> str:
         if self.respond == "received":
@@ -143,10 +152,13 @@ class Scp(Source, frozen=True):
 
 
 class _Actor:
-    def __init__(self, stage: Scp, context: Context, listener: Listener, title: str) -> None:
+    def __init__(
+        self, stage: Scp, context: Context, listener: Listener, title: str, crew: Crew | None
+    ) -> None:
         self._stage = stage
         self._context = context
         self._listener = listener
+        self._crew = crew
         self._emit: Emit | None = None
         self._over = anyio.Event()
         self._settled = stage.respond == "settled"
@@ -155,6 +167,7 @@ class _Actor:
             title,
             store=self._store,
             room=Room(spill, spill, landing=writable(context.landing)),
+            attendance=crew.attendance(context.stage) if crew is not None else None,
             notice=self._notice,
         )
 
@@ -168,11 +181,13 @@ class _Actor:
 
     async def _until_idle(self, patience: float) -> None:
         entity = self.entity
-        entity.last_active = anyio.current_time()
+        if self._crew is not None:
+            await self._crew.begun.wait()
+        entity.attendance.touch()
         while not self._over.is_set():
             await entity.empty()
-            left = entity.last_active + patience - anyio.current_time()
-            if left <= 0:
+            left = entity.attendance.end(patience)
+            if left is None:
                 services.drain(entity)
                 return
             with anyio.move_on_after(left):
