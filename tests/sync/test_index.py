@@ -419,9 +419,8 @@ def _process(folder: Path) -> subprocess.Popen[str]:
 def test_several_processes_at_once(tmp_path: Path) -> None:
     made = corpus.big(tmp_path, 600, 64)
     processes = [_process(tmp_path) for _ in range(4)]
-    for process in processes:
-        out, err = process.communicate(timeout=50)
-        assert (process.returncode, out.strip()) == (0, "600"), err
+    said = [(*process.communicate(timeout=50), process.returncode) for process in processes]
+    assert said == [("600\n", "", 0)] * 4
     assert numbers(refreshed(tmp_path)) == (0, 0, 0, 600, 0)
     with Index.open(tmp_path) as index:
         assert images(index) == set(made.uids.values())

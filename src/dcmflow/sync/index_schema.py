@@ -170,8 +170,8 @@ def _tables(db: sqlite3.Connection) -> set[str]:
 
 
 def _leave_another_alone(db: sqlite3.Connection, path: str) -> None:
-    (application,) = db.execute("PRAGMA application_id").fetchone()
-    if application != APPLICATION and _tables(db):
+    # the tables first: another process may make them this moment, and they come with the number
+    if _tables(db) and db.execute("PRAGMA application_id").fetchone() != (APPLICATION,):
         raise ConfigError(f"{path} is another database and is left alone; {_REMEDY}")
 
 
