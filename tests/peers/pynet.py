@@ -103,7 +103,7 @@ class Pynetdicom:
             "bind_address": address.host,
             "max_pdu": "131072",
             "acse_timeout": "30",
-            "dimse_timeout": "30",
+            "dimse_timeout": "5",
             "network_timeout": "60",
             "instance_location": str(stored),
             "database_location": str(folder / "instances.sqlite"),

@@ -147,7 +147,9 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
-    return value if isinstance(value, str | int) else str(value)
+    if isinstance(value, int):  # a bool too
+        return int(value)
+    return str(value)
 
 
 def from_plain(value: Any) -> Any:
