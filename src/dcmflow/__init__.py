@@ -12,6 +12,7 @@ from dcmflow._lazy import lazy_names
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Catalog": "dcmflow.catalog.catalog",
     "Instance": "dcmflow.dicom.instance",
     "Origin": "dcmflow.dicom.instance",
     "Layout": "dcmflow.dicom.layout",
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from dcmflow import routers as routers
     from dcmflow import sinks as sinks
     from dcmflow import sources as sources
+    from dcmflow.catalog.catalog import Catalog as Catalog
     from dcmflow.dicom.instance import Instance as Instance
     from dcmflow.dicom.instance import Origin as Origin
     from dcmflow.dicom.layout import Layout as Layout
