@@ -22,6 +22,7 @@ tls = { cert = "me.pem", key = "/keys/me.key", ca = "~/ca.pem" }
 [nodes.mypacs]
 address = "MYPACS@mypacs.org:11112"
 max-associations = 9
+character-set = "ISO_IR 100"
 
 [nodes.parts]
 host = "parts.org"
@@ -60,7 +61,9 @@ def test_every_field_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert settings.local.address == "ME@127.0.0.1:4242"
     assert settings.nodes == {
-        "mypacs": Node(ae_title="MYPACS", host="mypacs.org", port=11112, max_associations=9),
+        "mypacs": Node(
+            ae_title="MYPACS", host="mypacs.org", port=11112, max_associations=9, character_set="ISO_IR 100"
+        ),
         "parts": Node(
             ae_title="PARTS",
             host="parts.org",

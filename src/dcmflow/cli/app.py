@@ -63,6 +63,11 @@ COMMANDS = {
         "Ask a node what it holds (C-FIND).",
         "dcmflow query mypacs PatientName='Doe*' --since 14d",
     ),
+    "sync": Command(
+        "dcmflow.cli.sync:sync",
+        "Bring what is missing from nodes and folders to others, like rsync.",
+        "dcmflow sync ./research/ -s mypacs -q PatientID=4711 --dry-run",
+    ),
     "send": Command(
         "dcmflow.cli.send:send",
         "Send DICOM files to a node (C-STORE).",

@@ -149,7 +149,7 @@ def _plan(
     given = None if level is None else Level.parse(level)
     query = Query.of(texts, given)
     if since is not None or before is not None:
-        query = query.with_keys(_days(query, since, before))
+        query = query.with_keys(days(query, since, before))
     if batch is not None:
         return _of_table(batch, query, given, everything=everything)
     if from_ is not None:
@@ -157,7 +157,7 @@ def _plan(
     return _Plan(query.level, [_part(query)], query.unlimited)
 
 
-def _days(query: Query, since: str | None, before: str | None) -> dict[str, str]:
+def days(query: Query, since: str | None, before: str | None) -> dict[str, str]:
     from datetime import date
 
     from dcmflow.dicom.dates import date_range

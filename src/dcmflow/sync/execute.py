@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dcmflow.dicom.level import Level
 from dcmflow.dicom.query import Query
@@ -17,15 +17,15 @@ from dcmflow.flow.stage import Filter, Source, Stage
 from dcmflow.sync.files import Files
 from dcmflow.sync.places import FolderPlace, NodePlace, Place
 from dcmflow.sync.plan import Plan, Transfer
-from dcmflow.sync.pull import Pull
+from dcmflow.sync.pull import MEANT_FOR, Pull
 from dcmflow.sync.report import Failure, Report, Result
 from dcmflow.sync.spread import Spread
 
 if TYPE_CHECKING:
     from dcmflow.flow.running import Running
     from dcmflow.net.client import Client
+    from dcmflow.net.node import Local, Node
 
-_AT_ONCE: Final = 100  # studies that an index is asked for at once
 _COUNT: Final = {"study": "NumberOfStudyRelatedInstances", "series": "NumberOfSeriesRelatedInstances"}
 
 Observe = Callable[[Event], None]
@@ -41,19 +41,23 @@ async def execute(
     move: bool = False,
     edit: Filter | None = None,
     client: Client | None = None,
+    ours: Local | None = None,
     observe: Sequence[Observe] = (),
     started: Callable[[Running], None] = lambda running: None,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Report:
     """Move what a plan says; one destination that fails does not keep the others from getting theirs.
 
     Args:
         method: how nodes are retrieved from: `auto`, `move`, `get`; `remote-copy`: they send to nodes themselves.
-        local: our own AE title and port for C-MOVE, as in `retrieve`.
+        local: our own AE title and port for C-MOVE, as in `retrieve`; empty: as in `ours`.
         move: remove files once every destination has accepted them.
         edit: done to every instance on its way.
         client: asks for remote copies.
+        ours: who we are; None: the defaults.
         observe: told what happens; see `dcmflow.flow.events`.
         started: is given each pipeline as it runs.
+        stopping: once it says so, no other source is begun; what was not tried is skipped.
     """
     begun = monotonic()
     report = Report(notes=list(plan.notes))
@@ -62,39 +66,67 @@ async def execute(
         report.destinations[name] = Result(present=tally.present or 0)
     for name in plan.sources:
         transfers = [transfer for transfer in plan.transfers if transfer.source == name]
-        if not transfers:
+        if not transfers or stopping():
             continue
         place = sources[name]
         if method == "remote-copy" and isinstance(place, NodePlace) and client is not None:
-            await _remote(place, transfers, destinations, client, report)
+            await _remote(place, transfers, destinations, client, report, stopping)
             continue
-        source = await _source(place, transfers, plan.destinations, method, local, move=move)
-        await _run(source, plan, transfers, destinations, edit, report, observe, started)
+        whose: dict[str, tuple[int, ...]] = {}
+        source = await _source(place, transfers, plan.destinations, method, local, whose, move=move)
+        nodes = {
+            each.node.address: each.node
+            for each in (place, *destinations.values())
+            if isinstance(each, NodePlace)
+        }
+        around = _Around(nodes, ours, observe, started)
+        await _run(source, plan, transfers, whose, destinations, edit, report, around)
     _close(plan, report)
     report.seconds = monotonic() - begun
     return report
 
 
+class _Around(NamedTuple):
+    """What pipelines run in."""
+
+    nodes: Mapping[str, Node]
+    local: Local | None
+    observe: Sequence[Observe]
+    started: Callable[[Running], None]
+
+
 async def _source(
-    place: Place, transfers: Sequence[Transfer], names: Sequence[str], method: str, local: str, *, move: bool
+    place: Place,
+    transfers: Sequence[Transfer],
+    names: Sequence[str],
+    method: str,
+    local: str,
+    whose: dict[str, tuple[int, ...]],
+    *,
+    move: bool,
 ) -> Source:
+    """What reads what is to be moved. `whose` gets the numbers of the destinations, by UID and by path."""
     numbers = {name: number for number, name in enumerate(names)}
     to: dict[str, tuple[int, ...]] = {}
     for transfer in transfers:
         for uid in transfer.images or (transfer.path[-1],):
             to[uid] = tuple(numbers[name] for name in transfer.to)
+    whose.update(to)
     if isinstance(place, NodePlace):
         return Pull(
             place.node.address,
             name="source",
             records=[record for transfer in transfers for record in _records(transfer)],
             to=to,
+            whose=whose,
             all=True,
             method=method if method in ("move", "get") else "auto",  # type: ignore[arg-type]
             local=local,
         )
     assert isinstance(place, FolderPlace)
-    return Files(name="source", paths=await _paths(place, transfers, to), move=move)
+    paths = await _paths(place, transfers, to)
+    whose.update(paths)
+    return Files(name="source", paths=paths, move=move)
 
 
 def _records(transfer: Transfer) -> list[Record]:
@@ -127,11 +159,11 @@ async def _run(
     source: Source,
     plan: Plan,
     transfers: Sequence[Transfer],
+    whose: Mapping[str, tuple[int, ...]],
     destinations: Mapping[str, Place],
     edit: Filter | None,
     report: Report,
-    observe: Sequence[Observe],
-    started: Callable[[Running], None],
+    around: _Around,
 ) -> None:
     names = {name for transfer in transfers for name in transfer.to}
     branches: dict[str, Stage] = {}
@@ -140,28 +172,34 @@ async def _run(
             from msgspec.structs import replace
 
             branches[str(number)] = replace(destinations[name].sink(), name=f"to-{number}")
-    refused: list[InstanceRefused] = []
+    refused: list[tuple[InstanceRefused, tuple[int, ...]]] = []
 
     def note(event: Event) -> None:
         if isinstance(event, InstanceRefused):
-            refused.append(event)
+            refused.append((event, MEANT_FOR.get()))
 
     head: Any = source if edit is None else source | edit
     flow: Flow = head | Spread(len(plan.destinations)) | branches
-    async with Pipeline(flow, name="sync").start(observe=[note, *observe]) as running:
-        started(running)
-        await running.wait()
-        stages = running.statistics().stages
+    pipeline = Pipeline(flow, name="sync", nodes=around.nodes, local=around.local)
+    running: Running | None = None
+    try:
+        async with pipeline.start(observe=[note, *around.observe]) as running:
+            around.started(running)
+            await running.wait()
+    except DcmflowError as error:
+        for name in names:
+            report.destinations[name].failures.append(Failure("", str(error)))
+    if running is None:
+        return
+    stages = running.statistics().stages
     for number, name in enumerate(plan.destinations):
         if str(number) in branches:
             report.destinations[name].sent += stages[f"to-{number}"].sent
-    by_uid = {uid: transfer.to for transfer in transfers for uid in transfer.images}
-    for event in refused:
+    for event, to in refused:
         if event.stage.startswith("to-"):
-            meant: Sequence[str] = (plan.destinations[int(event.stage.removeprefix("to-"))],)
-        else:
-            meant = by_uid.get(event.sop_instance_uid, tuple(names))
-        for name in meant:
+            to = (int(event.stage.removeprefix("to-")),)
+        to = to or whose.get(event.path or "") or whose.get(event.sop_instance_uid) or ()
+        for name in [plan.destinations[number] for number in to] or names:
             report.destinations[name].failures.append(Failure(event.sop_instance_uid, event.reason))
 
 
@@ -171,9 +209,12 @@ async def _remote(
     destinations: Mapping[str, Place],
     client: Client,
     report: Report,
+    stopping: Callable[[], bool],
 ) -> None:
     """C-MOVE straight from one node to another; what it says to have sent is all that is known."""
     for transfer in transfers:
+        if stopping():
+            return
         keys = {level.keyword: uid for level, uid in zip(Level, transfer.path, strict=False) if uid}
         if transfer.images:
             keys["SOPInstanceUID"] = "\\".join(transfer.images)

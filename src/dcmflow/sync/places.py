@@ -44,7 +44,10 @@ class Place(Protocol):
         """What matches, at the level of the query. Raises DcmflowError: it cannot be asked."""
 
     async def holds(self, studies: Sequence[str], level: Level) -> Catalog | None:
-        """What it has of these studies, down to a level; None: it cannot be asked."""
+        """What it has of these studies, down to a level; None: it cannot be asked.
+
+        An empty UID stands for what says nothing of its study; it is known of a folder alone.
+        """
 
     def sink(self) -> Stage:
         """What takes instances there."""
@@ -79,13 +82,16 @@ class NodePlace:
 
     async def holds(self, studies: Sequence[str], level: Level) -> Catalog | None:
         held = Catalog(level)
-        for start in range(0, len(studies), _TOGETHER):
-            uids = "\\".join(studies[start : start + _TOGETHER])
+        named = [uid for uid in studies if uid]
+        for start in range(0, len(named), _TOGETHER):
+            uids = "\\".join(named[start : start + _TOGETHER])
             try:
-                held = held | await self.find(Query(level, {"StudyInstanceUID": uids}))
+                found = await self.find(Query(level, {"StudyInstanceUID": uids}))
             except DcmflowError as error:
                 self.notes.append(f"it cannot be asked what it has, and counts as having nothing: {error}")
                 return None
+            for patient in found.walk(Level.PATIENT):
+                held.graft_all(patient)
         return held
 
     def sink(self) -> Stage:

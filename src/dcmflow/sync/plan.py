@@ -11,7 +11,7 @@ what stays undecided, since somebody cannot be asked, counts as lacking.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -23,6 +23,7 @@ from dcmflow.errors import ConfigError
 
 FORMAT: Final = "dcmflow-plan"
 VERSION: Final = 1
+_LENGTHS: Final = {"study": 2, "series": 3, "image": 3}  # of the paths of transfers
 
 
 class Transfer(Struct, frozen=True, omit_defaults=True):
@@ -58,13 +59,20 @@ class Tally(Struct):
 
 
 class Plan(Struct):
-    """What is to be moved. A plan is data: `to_json` is what a dry run prints, and what can be carried out later."""
+    """What is to be moved. A plan is data: `to_json` is what a dry run prints, and what can be carried out later.
+
+    Attributes:
+        lost: sources that could not be asked, and why; nothing is planned from them.
+        options: how it is meant to be carried out, for whoever does that.
+    """
 
     sources: tuple[str, ...]
     destinations: tuple[str, ...]
     transfers: list[Transfer]
     tallies: dict[str, Tally]
     notes: list[str] = []
+    lost: dict[str, str] = {}
+    options: dict[str, Any] = {}
     format: str = FORMAT
     version: int = VERSION
 
@@ -75,13 +83,53 @@ class Plan(Struct):
     @classmethod
     def from_json(cls, text: str | bytes) -> Plan:
         """The plan of a document. Raises ConfigError: it is none."""
-        try:
-            plan = msgspec.json.decode(text, type=cls)
-        except msgspec.DecodeError as error:
-            raise ConfigError(f"this is no plan: {error}") from None
-        if plan.format != FORMAT or plan.version != VERSION:
-            raise ConfigError(f"this is no plan of version {VERSION}: it says {plan.format} {plan.version}")
+        head = _decoded(text, _Head)
+        if head.format != FORMAT or head.version != VERSION:
+            said = f"{head.format or 'no format'} {head.version}"
+            raise ConfigError(f"this is no plan of version {VERSION}: it says {said}")
+        plan = _decoded(text, cls)
+        for number, transfer in enumerate(plan.transfers):
+            wrong = _wrong(plan, transfer)
+            if wrong:
+                raise ConfigError(f"this is no plan: transfer {number} {wrong}")
+        for name in plan.destinations:
+            if name not in plan.tallies:
+                raise ConfigError(f"this is no plan: there is no tally of {name}")
         return plan
+
+
+class _Head(Struct):
+    format: str = ""
+    version: int = 0
+
+
+_Document = TypeVar("_Document", bound=Struct)
+
+
+def _decoded(text: str | bytes, kind: type[_Document]) -> _Document:
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise ConfigError(f"this is no plan: {error}") from None
+
+
+def _wrong(plan: Plan, transfer: Transfer) -> str:
+    """What cannot be carried out; empty: nothing."""
+    if transfer.source not in plan.sources:
+        return f"is from {transfer.source!r}, which is none of its sources"
+    for name in transfer.to:
+        if name not in plan.destinations:
+            return f"is to {name!r}, which is none of its destinations"
+    length = _LENGTHS.get(transfer.level)
+    if length is None:
+        return f"is of a level {transfer.level!r}: study, series and image are"
+    if transfer.level == Level.IMAGE.word:
+        named = transfer.images and all(transfer.images)
+    else:
+        named = bool(transfer.path and transfer.path[-1])
+    if len(transfer.path) != length or not named:
+        return "does not say what is to be moved"
+    return ""
 
 
 def undecided(want: Catalog, held: Catalog, trust: Level = Level.IMAGE) -> list[Node]:
@@ -98,53 +146,74 @@ def undecided(want: Catalog, held: Catalog, trust: Level = Level.IMAGE) -> list[
 
 
 def plan_sync(
-    want: Mapping[str, Catalog], holdings: Mapping[str, Catalog | None], *, trust: Level = Level.IMAGE
+    want: Mapping[str, Catalog],
+    holdings: Mapping[str, Catalog | None],
+    *,
+    trust: Level = Level.IMAGE,
+    units: Mapping[str, Level] | None = None,
 ) -> Plan:
     """The plan for these sources and destinations.
 
     Args:
-        want: by source, what is wanted of it; what several have is taken from the first.
+        want: by source, what is wanted of it, of study level or below; what several have is taken from the first.
         holdings: by destination, what it has of that; None: it cannot be asked, and lacks everything.
         trust: as in `undecided`.
+        units: by source, the coarsest level of which things are wanted whole: at image level a study may have more images than
+            are wanted, and is not moved as a study. Default: study.
+
+    Raises:
+        ValueError: there are patients without studies, or studies and series without a UID and without images.
     """
     plan = Plan(tuple(want), tuple(holdings), [], {name: Tally() for name in holdings})
     done: Catalog | None = None
     for source, catalog in want.items():
-        rest = catalog if done is None else catalog - done
-        lacking = {name: _lacking(rest, held, trust) for name, held in holdings.items()}
-        visit = _Visit(source, rest, lacking, plan)
+        unit = (units or {}).get(source, Level.STUDY)
+        depth = max(trust, unit)  # numbers of a part tell nothing of the rest
+        rest = catalog if done is None else _lacking(catalog, done, depth)
+        lacking = {
+            name: None if held is None else _lacking(rest, held, depth) for name, held in holdings.items()
+        }
+        visit = _Visit(source, rest, lacking, plan, unit)
         visit.run()
         done = rest if done is None else done | rest
     return plan
 
 
-def _lacking(want: Catalog, held: Catalog | None, trust: Level) -> Catalog | None:
-    """What is not there; None: all of it."""
-    if held is None:
-        return None
-    missing = want.difference(held).missing.copy()
+def _lacking(want: Catalog, held: Catalog, trust: Level) -> Catalog:
+    """What is not there."""
+    missing = want.difference(held).missing
     for node in undecided(want, held, trust):
-        missing = missing | want.subtree(node)
+        missing.graft_all(node)
     return missing
 
 
 class _Visit:
-    def __init__(self, source: str, want: Catalog, lacking: Mapping[str, Catalog | None], plan: Plan) -> None:
+    def __init__(
+        self, source: str, want: Catalog, lacking: Mapping[str, Catalog | None], plan: Plan, unit: Level
+    ) -> None:
         self._source = source
         self._want = want
         self._lacking = list(lacking.items())
         self._all = (1 << len(self._lacking)) - 1
         self._plan = plan
+        self._unit = unit
 
     def run(self) -> None:
         for node in self._want.walk(Level.STUDY):
-            if node.level is not Level.STUDY:
-                continue
-            mask = self._mask(node)
-            if mask is None:
-                self._part(node)
-            else:
-                self._emit(node, mask)
+            if node.level is Level.STUDY:
+                self._study_or_series(node)
+            elif not node._children:
+                raise ValueError(f"nothing is known of the studies of patient {node.uid!r}")
+
+    def _study_or_series(self, node: Node) -> None:
+        if not node._children and not node.uid:
+            raise ValueError(f"a {node.level.word} without {node.level.keyword} cannot be asked for")
+        whole = bool(node.uid) and (node.level >= self._unit or not node._children)
+        mask = self._mask(node) if whole else None
+        if mask is None:
+            self._part(node)
+        else:
+            self._emit(node, mask)
 
     def _mask(self, node: Node) -> int | None:
         """Who lacks a node and everything below it; None: some lack a part."""
@@ -164,13 +233,10 @@ class _Visit:
         """Emit what is below a node that some destinations lack a part of."""
         images: dict[int, list[Node]] = {}
         for child in node.children:
-            mask = self._mask(child)
-            if mask is None:
-                self._part(child)
-            elif child.level is Level.IMAGE:
-                images.setdefault(mask, []).append(child)
+            if child.level is Level.IMAGE:
+                images.setdefault(self._own(child), []).append(child)
             else:
-                self._emit(child, mask)
+                self._study_or_series(child)
         for mask, several in images.items():
             self._count(mask, len(several))
             if mask:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from contextvars import ContextVar
+from typing import Annotated, Any, Final
 
 from msgspec import Meta
 
@@ -17,9 +18,13 @@ from dcmflow.net.entity import Answer
 from dcmflow.net.listener import Listener
 from dcmflow.net.node import Local
 from dcmflow.net.pool import Pool
+from dcmflow.sources.errand import Errand
 from dcmflow.sources.retrieval import Retrieval
 from dcmflow.sources.retrieve import Retrieve
 from dcmflow.sync.spread import label_of
+
+MEANT_FOR: Final[ContextVar[tuple[int, ...]]] = ContextVar("dcmflow.sync.meant_for", default=())
+"""The numbers of the destinations of what is missing, while that is reported."""
 
 
 class Pull(Retrieve, frozen=True):
@@ -28,10 +33,12 @@ class Pull(Retrieve, frozen=True):
     Attributes:
         records: what is retrieved; of any level from studies down.
         to: by unique key of a record, or of what it is part of, the numbers of the destinations.
+        whose: gets the same by SOP Instance UID, of what came and was not accepted.
     """
 
     records: Annotated[Any, Meta(description="Records.")] = ()
     to: Annotated[Any, Meta(description="Destinations by unique key.")] = None
+    whose: Annotated[Any, Meta(description="Is told whose instances are refused.")] = None
 
     def actor(
         self,
@@ -49,12 +56,23 @@ class _Pulling(Retrieval):
         super().__init__(stage, *rest)
         self._records: Iterable[Record] = stage.records
         self._to: Mapping[str, tuple[int, ...]] = stage.to or {}
+        self._whose: dict[str, tuple[int, ...]] = {} if stage.whose is None else stage.whose
 
     async def work(self) -> None:
         for level in Level:
             records = [record for record in self._records if record.level is level]
             if records:
                 await self.fetch(records)
+
+    async def _settle(self, errand: Errand) -> bool:
+        to = tuple(sorted({number for uid in errand.uids for number in self._to.get(uid, ())}))
+        for uid in errand.arrivals.refused:
+            self._whose.setdefault(uid, to)
+        before = MEANT_FOR.set(to)
+        try:
+            return await super()._settle(errand)
+        finally:
+            MEANT_FOR.reset(before)
 
     async def deliver(self, instance: Instance) -> Answer:
         return await super().deliver(instance.with_labels(**label_of(self._destinations(instance))))
