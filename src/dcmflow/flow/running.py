@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio.abc import TaskStatus
 
+from dcmflow.dicom.freed_memory import keep_freed_memory
 from dcmflow.dicom.instance import Instance
 from dcmflow.errors import GraphError, StageError
 from dcmflow.flow.actor import Node
@@ -199,6 +200,7 @@ class Running:
             raise self._ledger.failure
 
     async def _run_stages(self, task_status: TaskStatus[None]) -> None:
+        keep_freed_memory()
         with self._stop:
             async with self._resources, AsyncExitStack() as stack:
                 for name, node in reversed(self._nodes.items()):
