@@ -173,7 +173,12 @@ class Running:
                 node.diverted = self._nodes[node.stage.on_error].channel.clone()
             if isinstance(node.stage, Source):
                 node.emit = Emit(
-                    node.context, self._ledger, node.outlet.main, node.counters, node.stage.on_error
+                    node.context,
+                    self._ledger,
+                    node.outlet.main,
+                    node.counters,
+                    node.stage.on_error,
+                    [self._nodes[target] for target in graph.targets(name).get(None, ())],
                 )
         for node in self._nodes.values():
             node.channel.close()

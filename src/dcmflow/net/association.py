@@ -22,10 +22,13 @@ from dcmflow.errors import (
     RemoteProtocolError,
 )
 from dcmflow.net import reasons
+from dcmflow.net.early import Start
 from dcmflow.net.farewell import last_words, linger
 from dcmflow.net.node import Timeouts
+from dcmflow.net.outgoing import Outgoing
 from dcmflow.net.reception import ODDMENTS, Reception
-from dcmflow.protocol.command import CommandSet, Field
+from dcmflow.protocol.begun import Begun
+from dcmflow.protocol.command import CommandSet, Field, encode_command
 from dcmflow.protocol.connection import Connection
 from dcmflow.protocol.events import Closed, Command, Data, Event, Message
 from dcmflow.protocol.fragment import LITTLE
@@ -50,12 +53,14 @@ class Received(NamedTuple):
         context: the presentation context it came in.
         payload: its data set; None where it has none.
         error: why it has none although one came.
+        starts: what has been begun with while it arrived.
     """
 
     context: AcceptedContext
     command: CommandSet
     payload: Payload | None = None
     error: Refused | None = None
+    starts: Sequence[Start] = ()
 
 
 @final
@@ -146,6 +151,12 @@ class Association:
         for portion in connection.send_in_portions(message.context_id, message.command, data):
             await self._write(portion, self.dimse)
             await checkpoint()
+
+    def begin(self, context_id: int, command: CommandSet) -> Outgoing:
+        """Begin a message before its data set is whole. Raises LocalProtocolError: it cannot be sent."""
+        self._connection.send(Message(context_id, command, []))
+        begun = Begun(context_id, encode_command(command), self.maximum_length)
+        return Outgoing(begun, self._transport, self._write)
 
     async def respond(
         self, context_id: int, command: CommandSet, data: Sequence[Buffer] | None = None
