@@ -79,9 +79,14 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """A million instances through one listener: nothing is lost, memory does not grow; `nox -s soak -- --count N`."""
+    """Much through one listener: nothing is lost, memory stays bounded; `-- --count N`, or `-- stall` for the second alone."""
     install(session, "bench")
-    session.run("python", "benchmarks/soak_wire.py", *session.posargs)
+    arguments = session.posargs
+    if arguments[:1] == ["stall"]:
+        session.run("python", "benchmarks/soak_stall.py", *arguments[1:])
+        return
+    session.run("python", "benchmarks/soak_wire.py", *arguments)
+    session.run("python", "benchmarks/soak_stall.py")
 
 
 @nox.session

@@ -21,7 +21,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -55,6 +55,7 @@ LEFT_OUT = (
     "forward:CT:4:blast",
 )  # by --quick
 MEMORY = Path("/dev/shm")
+PROCESSES = 2  # of dcmflow --processes
 COUNTS = {"SMALL": (3000, 400), "CT": (400, 120), "BIG": (4, 2)}  # in full, and with --quick
 SENT = {"SMALL": (8000, 2000), "CT": (600, 200), "BIG": (4, 2)}  # where starting the sender takes long
 SLOW = {"SMALL": 300, "CT": 100, "BIG": 4}  # instances for pynetdicom
@@ -82,13 +83,24 @@ class Case:
         return " · ".join([kind, f"{name} {TITLES[name]}", many, *by])
 
 
+def _ours(backends: list[str], associations: int) -> list[Dcmflow]:
+    """dcmflow with each event loop; where several associations could be shared, with several processes, too."""
+    found = [Dcmflow(f"dcmflow ({backend})", backend=backend) for backend in backends]
+    if associations > 1:
+        found += [
+            Dcmflow(f"dcmflow --processes {PROCESSES} ({backend})", backend=backend, processes=PROCESSES)
+            for backend in backends
+        ]
+    return found
+
+
 def _receive(
     case: str, servers: list[Server], sender: Sender, *, counts: tuple[int, int] | None = None
 ) -> Case:
     _, name, associations, _ = case.split(":")
 
     def contenders(plan: Plan, backends: list[str]) -> Mapping[str, Callable[[], Run]]:
-        ours = [Dcmflow(f"dcmflow ({backend})", backend=backend) for backend in backends]
+        ours = _ours(backends, int(associations))
         return {server.name: partial(receive, plan, server, sender) for server in [*servers, *ours]}
 
     return Case(case, name, int(associations), counts or COUNTS[name], contenders)
@@ -131,10 +143,8 @@ def _forward(associations: int, sender: Sender, by: str) -> Case:
     def contenders(plan: Plan, backends: list[str]) -> Mapping[str, Callable[[], Run]]:
         direct = {"direct": partial(forward, plan, None, sender, to)}
         ours = {
-            name: partial(
-                forward, plan, Dcmflow(name, backend=backend, associations=associations), sender, to
-            )
-            for name, backend in ((f"dcmflow ({backend})", backend) for backend in backends)
+            server.name: partial(forward, plan, replace(server, associations=associations), sender, to)
+            for server in _ours(backends, associations)
         }
         return {**direct, **ours}
 

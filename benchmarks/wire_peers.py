@@ -53,12 +53,14 @@ class Server:
         exact: the data set is written as it came.
         at_most: how many instances it is given, where it is slow.
         patience: seconds that it may take to end.
+        processes: that serve associations and stay; each is given some of the first instances.
     """
 
     name: str
     exact: bool = True
     patience: float = 3
     at_most: int | None = None
+    processes: int = 1
     env: dict[str, str | None] = field(default_factory=dict)
 
     def command(self, port: int, folder: Path, scratch: Path) -> Sequence[str | Path]:
@@ -74,7 +76,7 @@ class Server:
         try:
             until(lambda: listens(port), child, STARTING)
             if prime.files:
-                send(port, prime.files)
+                send(port, prime.files, associations=self.processes)
         except BaseException as error:
             child.stop()
             if isinstance(error, (Blocked, OSError)):
@@ -181,7 +183,8 @@ class Dcmflow(Server):
             sink = ("directory", {"path": str(folder), "layout": layout, "fsync": False})
         else:
             sink = _store(self.to, self.associations)
-        return run(self.backend, pipeline(scratch / "server.toml", source, sink))
+        several = ["--processes", str(self.processes)] if self.processes > 1 else []
+        return [*run(self.backend, pipeline(scratch / "server.toml", source, sink)), *several]
 
 
 def pipeline(file: Path, source: tuple[str, dict[str, object]], sink: tuple[str, dict[str, object]]) -> Path:

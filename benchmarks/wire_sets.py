@@ -3,6 +3,7 @@
 SMALL   13 KB, many
 CT      527 KB
 BIG     105 MB, few
+MID     3.9 MB, a little less than what goes to a file where room is scarce
 FIRST   one SMALL instance for each sender: what it takes for this is what it takes to start
 PRIME   eight SMALL instances that a server gets before anything is measured
 """
@@ -21,8 +22,8 @@ from dcmflow.dicom.part10 import split
 from dcmflow.dicom.synthetic import CT, SMALL, synthesize
 
 BIG = 7232 * 7232 * 2
-SIZES = {"SMALL": SMALL, "CT": CT, "BIG": BIG, "FIRST": SMALL, "PRIME": SMALL}
-TITLES = {"SMALL": "13 KB", "CT": "527 KB", "BIG": "105 MB"}
+SIZES = {"SMALL": SMALL, "CT": CT, "BIG": BIG, "FIRST": SMALL, "PRIME": SMALL, "MID": 1400 * 1400 * 2}
+TITLES = {"SMALL": "13 KB", "CT": "527 KB", "BIG": "105 MB", "MID": "3.9 MB"}
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,10 @@ from hypothesis import HealthCheck, settings
 
 from leaks import Watch
 from peers.fixtures import (  # fixtures for every test
+    _archive_of_all,  # noqa: F401
     _one_orthanc,  # noqa: F401
+    archive,  # noqa: F401
+    archives,  # noqa: F401
     certificates,  # noqa: F401
     dcmjs_peer,  # noqa: F401
     dcmtk_peer,  # noqa: F401

@@ -202,14 +202,25 @@ def base(folder: Path) -> Corpus:
     pixels.
     """
     corpus = Corpus(folder)
+    for name, ds in base_objects():
+        corpus.save(name, ds)
+    return corpus
+
+
+def base_objects() -> Iterator[tuple[str, Dataset]]:
+    """The data sets of BASE and the names of their files; `base_data.py` says what a place that holds them answers."""
     for patient, date, number, description, count, more in _BASE:
         series = {
             "patient": patient,
             "StudyDate": date,
+            "StudyTime": _BASE_TIMES[date],
+            "StudyID": date[2:],
+            "AccessionNumber": f"ACC{date}",
             "StudyInstanceUID": uid("BASE", patient, date),
             "SeriesInstanceUID": uid("BASE", patient, date, number),
             "StudyDescription": f"Head {date[:4]}",
             "SeriesDescription": description,
+            "ProtocolName": description.lower().replace(" ", "_"),
             "SeriesNumber": number,
         }
         for index in range(1, count + 1):
@@ -222,8 +233,7 @@ def base(folder: Path) -> Corpus:
                 ds = _without_pixels(ds)
             if (patient, date, number) == ("TestPat1", "20190625", 2):
                 ds.ReferencedImageSequence = [_reference(n) for n in range(119)]
-            corpus.save(f"{patient}/{date}/{number:02d}/{index:03d}.dcm", ds)
-    return corpus
+            yield f"{patient}/{date}/{number:02d}/{index:03d}.dcm", ds
 
 
 # patient, date of the study, series number, its description, its number of images, values of further elements
@@ -236,6 +246,7 @@ _BASE: tuple[tuple[str, str, int, str, int, dict[str, list[str]]], ...] = (
     ("TestPat2", "20190615", 1, "Localizer", 2, {}),
     ("TestPat2", "20190615", 2, "gre field map", 2, {"EchoTime": ["2.46", "4.25"]}),
 )
+_BASE_TIMES = {"20190625": "101500", "20180530": "093000", "20190615": "144530.25"}
 
 
 def _reference(number: int) -> Dataset:

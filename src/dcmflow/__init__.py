@@ -15,6 +15,9 @@ _HOMES = {
     "Instance": "dcmflow.dicom.instance",
     "Origin": "dcmflow.dicom.instance",
     "Layout": "dcmflow.dicom.layout",
+    "Level": "dcmflow.dicom.level",
+    "Query": "dcmflow.dicom.query",
+    "Record": "dcmflow.dicom.record",
     "Selector": "dcmflow.dicom.selector",
     "Status": "dcmflow.status",
     "Limits": "dcmflow.flow.capacity",
@@ -43,6 +46,7 @@ _HOMES = {
             "ProtocolError",
             "Refused",
             "RemoteProtocolError",
+            "RequestFailed",
             "StageError",
         ),
         "dcmflow.errors",
@@ -61,6 +65,9 @@ if TYPE_CHECKING:
     from dcmflow.dicom.instance import Instance as Instance
     from dcmflow.dicom.instance import Origin as Origin
     from dcmflow.dicom.layout import Layout as Layout
+    from dcmflow.dicom.level import Level as Level
+    from dcmflow.dicom.query import Query as Query
+    from dcmflow.dicom.record import Record as Record
     from dcmflow.dicom.selector import Selector as Selector
     from dcmflow.errors import AssociationAborted as AssociationAborted
     from dcmflow.errors import AssociationRejected as AssociationRejected
@@ -78,6 +85,7 @@ if TYPE_CHECKING:
     from dcmflow.errors import ProtocolError as ProtocolError
     from dcmflow.errors import Refused as Refused
     from dcmflow.errors import RemoteProtocolError as RemoteProtocolError
+    from dcmflow.errors import RequestFailed as RequestFailed
     from dcmflow.errors import StageError as StageError
     from dcmflow.flow.capacity import Limits as Limits
     from dcmflow.flow.delivery import Receipt as Receipt

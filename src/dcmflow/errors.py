@@ -8,6 +8,7 @@
     │   ├── ConfigError               .file .table .key .line: what a person wrote cannot be right
     │   └── StageError                .stage: could not open, or its actor died
     ├── Refused                       an instance was not accepted: .status .instance_uid .stage
+    ├── RequestFailed                 a peer answered a request with a failure: .status .comment .operation .peer
     ├── NetworkError
     │   ├── ConnectError
     │   ├── NetworkTimeout
@@ -160,6 +161,22 @@ class Refused(DcmflowError):
         super().__init__(message, status=status, transient=transient)
         self.instance_uid = instance_uid
         self.stage = stage
+
+
+class RequestFailed(DcmflowError):
+    """A peer answered a request other than C-STORE with a failure status (PS3.7 C.5).
+
+    Attributes:
+        status: what it said.  comment: its Error Comment (0000,0902).  operation: such as "C-FIND".  peer: who it was.
+    """
+
+    def __init__(
+        self, message: str = "", *, status: int, comment: str = "", operation: str = "", peer: str = ""
+    ) -> None:
+        super().__init__(message, status=status, transient=status & 0xFF00 == 0xA700)
+        self.comment: str = comment
+        self.operation: str = operation
+        self.peer: str = peer
 
 
 class NetworkError(DcmflowError):

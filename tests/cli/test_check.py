@@ -52,3 +52,28 @@ def test_wrong(dcmflow: Command, work: Path) -> None:
     assert done.returncode == 2
     assert "p.toml:4 [sources.in] patiens" in done.stderr
     assert "did you mean 'patients'" in done.stderr
+
+
+SCP = 'type = "scp"\nlisten = "A@127.0.0.1:11112"'
+
+
+def test_what_each_of_several_processes_has(dcmflow: Command, work: Path) -> None:
+    file = _write(work, SCP, 'type = "store"\nto = "B@10.0.0.5:104"\nassociations = 7')
+    done = dcmflow("check", file, "--processes", "3")
+    assert done.returncode == 0
+    assert (
+        "each of 3 processes: limits.instances = 170, limits.memory = 715827882, out.associations = 2\n"
+        in done.stdout
+    )
+    answer = json.loads(dcmflow("check", file, "--processes", "3", "--format", "json").stdout)
+    each = {"limits.instances": 170, "limits.memory": 715827882, "out.associations": 2}
+    assert answer["processes"] == {"count": 3, "each": each}
+    assert "processes" not in json.loads(dcmflow("check", file, "--format", "json").stdout)
+
+
+def test_too_little_for_so_many_processes(dcmflow: Command, work: Path) -> None:
+    done = dcmflow("check", _write(work, SCP, 'type = "store"\nto = "B@10.0.0.5:104"'), "--processes", "3")
+    assert done.returncode == 2
+    assert (
+        "p.toml [sinks.out] associations: associations is 2, and each of 3 processes needs one" in done.stderr
+    )

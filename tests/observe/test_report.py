@@ -12,8 +12,8 @@ import pytest
 
 from dcmflow import ConfigError, Pipeline, Refused, sinks, sources
 from dcmflow.dicom.instance import Instance
-from dcmflow.flow.events import Event, InstanceRefused, PipelineStarted
-from dcmflow.observe.report import PIPELINE_KEYS, Refusals, ReportFile, entry, write_report
+from dcmflow.flow.events import Event, InstanceDiverted, InstanceRefused, PipelineStarted
+from dcmflow.observe.report import PIPELINE_KEYS, Refusals, ReportFile, entry, spool_file, write_report
 from dcmflow.status import Status
 
 FIGURES = dict.fromkeys(PIPELINE_KEYS, 1) | {"resident": 5}
@@ -139,3 +139,28 @@ async def test_sums_of_a_run(tmp_path: Path) -> None:
     assert {each["status"] for each in report["refusals"]} == {"C123"}
     assert {"in", "out", "dropped", "refused", "bytes"} <= set(report["stages"]["call-1"])
     assert sum(isinstance(event, InstanceRefused) for event in seen) == 13
+
+
+def test_refusals_of_several_are_gathered() -> None:
+    files = [spool_file() for _ in range(3)]
+    for number, file in enumerate(files[:2]):
+        one = Refusals(spool=True, into=file)
+        for each in range(7):
+            one(_refused(10 * number + each, path="x.dcm", required=False))
+    diverted = InstanceDiverted(
+        stage="pacs", sop_instance_uid="1.2.99", status=Status(0xC000), reason="broken", to="quarantine"
+    )
+    Refusals(spool=True, into=files[2])(diverted)
+    files[0].write(b'{"stage": "pacs", "sop_ins')  # whoever wrote it was killed
+    found = Refusals.gathered(files, kept=3, lost=2)
+    assert (found.count, found.kept, found.lost) == (15, 3, 2)
+    assert len(found.first) == 10
+    assert found.first[0] == _refused(0, path="x.dcm", required=False)
+    assert Refusals.gathered(files[2:]).first == [diverted]
+    entries = _written(found)["refusals"]
+    assert [entry["sop_instance_uid"] for entry in entries[:8]] == [
+        *(f"1.2.{each}" for each in range(7)),
+        "1.2.10",
+    ]
+    assert entries[-1]["to"] == "quarantine"
+    found.close()

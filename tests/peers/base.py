@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -23,6 +24,7 @@ RUN = 60.0
 """Seconds that a client may take."""
 _LEASH = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
 """A peer does not outlive the test run, however that ends."""
+_RESERVED: set[int] = set()
 _LISTENS = "0A"  # TCP_LISTEN in /proc/net/tcp
 
 
@@ -95,6 +97,20 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
+
+
+def reserved_port() -> int:
+    """A loopback port for later: below those that the system gives away by itself, and given once in this process."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as probe:
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+        if port not in _RESERVED:
+            _RESERVED.add(port)
+            return port
 
 
 def environment(*, nodelay: bool = True, more: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -190,6 +206,7 @@ def client(
     nodelay: bool = True,
     more: Mapping[str, str] | None = None,
     timeout: float = RUN,
+    cwd: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Runs a client to its end; says what it said. The exit code is for the test to look at."""
     done = subprocess.run(
@@ -201,6 +218,7 @@ def client(
         check=False,
         timeout=timeout,
         env=environment(nodelay=nodelay, more=more),
+        cwd=cwd,
     )
     print(
         f"--- {Path(command[0]).name} ended with {done.returncode}\n"

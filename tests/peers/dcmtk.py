@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from peers.base import Address, Pem, Server, client, free_port, running, used
+from peers.dcmtk_negotiation import negotiation
+from peers.dcmtk_query import QueryClients
 
 NOT_STORAGE = frozenset(
     {
@@ -30,16 +32,13 @@ MISNAMED_FILES = frozenset({"rtdose_rle.dcm", "rtdose_rle_1frame.dcm"})
 """Files of pydicom that dcmsend 3.6.7 sends under UIDs that are not theirs: a fragment of odd length leads it astray."""
 
 
-class Dcmtk:
+class Dcmtk(QueryClients):
     """DCMTK as a peer.
 
     Args:
         tool: the path of one of its tools; the fixture `dcmtk`.
         scratch: a folder for logs and settings.
     """
-
-    def __init__(self, tool: Callable[[str], str], scratch: Path) -> None:
-        self._tool, self._scratch = tool, scratch
 
     @contextmanager
     def storescp(
@@ -51,6 +50,7 @@ class Dcmtk:
         nodelay: bool = True,
         anything: bool = True,
         level: str = "info",
+        port: int | None = None,
     ) -> Iterator[Server]:
         """A store SCP that writes what it receives into `folder`.
 
@@ -62,9 +62,10 @@ class Dcmtk:
             nodelay: without Nagle's algorithm.
             anything: bit preserving, all transfer syntaxes that it knows, all SOP Classes (`+B +xa -pm`).
             level: of its log.
+            port: where it listens; without one anywhere.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        port = free_port()
+        port = port or free_port()
         command = [self._tool("storescp"), "-ll", level, "-aet", ae_title, "-od", str(folder)]
         command += ["+B", "+xa", "-pm"] if anything else []
         command += [*_tls(tls), *options, str(port)]
@@ -82,6 +83,9 @@ class Dcmtk:
         ae_title: str = "DCMQRSCP",
         clients: Mapping[str, int] | None = None,
         files: Iterable[Path] = (),
+        private: bool = False,
+        port: int | None = None,
+        level: str = "info",
         nodelay: bool = True,
     ) -> Iterator[Server]:
         """An archive: C-STORE, C-FIND, C-MOVE, C-GET.
@@ -94,10 +98,13 @@ class Dcmtk:
             ae_title: of the storage area.
             clients: who it may move to: AE title → port.
             files: copied there and entered into its index first.
+            private: it gives away objects of `corpus.PRIVATE_SOP_CLASS`, too (`-xf`). Over C-STORE it takes none of them even so.
+            port: where it listens; without one anywhere.
+            level: of its log.
             nodelay: without Nagle's algorithm.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        port = free_port()
+        port = port or free_port()
         hosts = "".join(
             f"peer{number} = ({title}, 127.0.0.1, {target})\n"
             for number, (title, target) in enumerate((clients or {}).items())
@@ -109,7 +116,10 @@ class Dcmtk:
             f"AETable BEGIN\n{ae_title} {folder} RW (200, 1024mb) ANY\nAETable END\n"
         )
         self._index(folder, files)
-        command = [self._tool("dcmqrscp"), "-ll", "info", "-c", str(settings), *options]
+        command = [self._tool("dcmqrscp"), "-ll", level, "-c", str(settings)]
+        if private:
+            command += ["-xf", str(negotiation(self._scratch)), "Incoming", "Outgoing"]
+        command += options
         used("dcmtk")
         with running(
             command, Address(port, ae_title), folder, self._log("dcmqrscp"), nodelay=nodelay

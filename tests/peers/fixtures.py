@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from peers.archives import KINDS, PROGRAMS, Archive, Archives
 from peers.base import HOST, Pem, used
 from peers.dcmjs import Dcmjs
 from peers.dcmtk import Dcmtk
@@ -59,6 +60,28 @@ def orthanc(_one_orthanc: Orthanc) -> Iterator[Orthanc]:
     before = len(_one_orthanc.log)
     yield _one_orthanc
     print(f"--- Orthanc at {_one_orthanc.address}\n{_one_orthanc.log[before:][-6000:]}")
+
+
+@pytest.fixture(scope="session")
+def archives(dcmtk: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archives]:
+    """Archives to query and retrieve from: `holding_base(kind)` is shared by all tests, `start(kind, folder, …)` is a new one."""
+    with Archives(dcmtk, tmp_path_factory) as found:
+        yield found
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def _archive_of_all(request: pytest.FixtureRequest, archives: Archives) -> Archive:
+    # for the whole run: it is there before a test begins to watch for leaks
+    return archives.holding_base(str(request.param))
+
+
+@pytest.fixture
+def archive(_archive_of_all: Archive) -> Iterator[Archive]:
+    """Each of the archives in turn, holding BASE; the same ones for all tests, which leave them as they are."""
+    used(PROGRAMS[_archive_of_all.kind])
+    before = len(_archive_of_all.log)
+    yield _archive_of_all
+    print(f"--- {_archive_of_all.kind} at {_archive_of_all.address}\n{_archive_of_all.log[before:][-6000:]}")
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,7 @@ def orthanc(
     mutual: bool = True,
     nodelay: bool = True,
     dicomweb: bool = False,
+    port: int | None = None,
     **config: Any,
 ) -> Iterator[Orthanc]:
     """An Orthanc of its own.
@@ -115,11 +116,12 @@ def orthanc(
         mutual: with TLS, ask the client for a certificate.
         nodelay: without Nagle's algorithm.
         dicomweb: load the DICOMweb plugin.
+        port: where it listens for DICOM; without one anywhere.
         config: settings of Orthanc: `UnknownSopClassAccepted=True`, `DicomCheckCalledAet=True` …
     """
     executable = program()
     folder.mkdir(parents=True, exist_ok=True)
-    dicom, http = free_port(), free_port()
+    dicom, http = port or free_port(), free_port()
     settings: dict[str, Any] = {
         "Name": "dcmflow tests",
         "StorageDirectory": str(folder / "db"),

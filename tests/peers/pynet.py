@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from configparser import ConfigParser
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from peers.base import Address, Pem, Server, client, free_port, running, used
+from peers.base import Address, Pem, Server, absent, client, free_port, running, used
 
 _HERE = Path(__file__).parent
 
 
 class Pynetdicom:
-    """pynetdicom's SCP and SCU.
+    """pynetdicom's SCP and SCU, and the archive among its applications.
 
     Args:
         scratch: a folder for logs and settings.
@@ -64,6 +66,60 @@ class Pynetdicom:
         with running(
             command, Address(port, ae_title), folder, settings.with_suffix(".log"), nodelay=nodelay
         ) as server:
+            yield server
+
+    @contextmanager
+    def qrscp(
+        self,
+        folder: Path,
+        clients: Mapping[str, Address] | None = None,
+        *,
+        ae_title: str = "QRSCP",
+        files: Iterable[Path] = (),
+        port: int | None = None,
+        nodelay: bool = True,
+    ) -> Iterator[Server]:
+        """The archive among its applications: C-STORE, C-FIND, C-MOVE, C-GET; needs SQLAlchemy.
+
+        It takes objects over C-STORE only, and none of a SOP Class that is in no standard.
+
+        Args:
+            folder: for its database, and for files in `folder` / "files"; made if missing.
+            clients: who it may move to: AE title → where that listens.
+            ae_title: its own; it answers to any.
+            files: sent to it before it is given.
+            port: where it listens; without one anywhere.
+            nodelay: without Nagle's algorithm.
+        """
+        if importlib.util.find_spec("sqlalchemy") is None:
+            absent("pynetdicom's qrscp needs SQLAlchemy (pip install SQLAlchemy)")
+        stored = folder / "files"
+        stored.mkdir(parents=True, exist_ok=True)
+        address = Address(port or free_port(), ae_title)
+        config = ConfigParser()
+        config["DEFAULT"] = {
+            "ae_title": ae_title,
+            "port": str(address.port),
+            "bind_address": address.host,
+            "max_pdu": "131072",
+            "acse_timeout": "30",
+            "dimse_timeout": "30",
+            "network_timeout": "60",
+            "instance_location": str(stored),
+            "database_location": str(folder / "instances.sqlite"),
+            "log_identifier": "True",
+        }
+        for title, target in (clients or {}).items():
+            config[title] = {"address": target.host, "port": str(target.port)}
+        settings = folder / "qrscp.ini"
+        with settings.open("w", encoding="utf-8") as file:
+            config.write(file)
+        used("pynetdicom")
+        command = [sys.executable, "-u", _HERE / "pynet_qrscp.py", "-v", "-c", settings]
+        with running(command, address, stored, folder / "qrscp.log", nodelay=nodelay) as server:
+            given = list(files)
+            if given:
+                self.send(address, *given)
             yield server
 
     def send(

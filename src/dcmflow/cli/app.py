@@ -58,6 +58,11 @@ COMMANDS = {
         "Ask nodes whether they are there (C-ECHO).",
         "dcmflow echo MYPACS@10.0.0.5:104",
     ),
+    "query": Command(
+        "dcmflow.cli.query:query",
+        "Ask a node what it holds (C-FIND).",
+        "dcmflow query mypacs PatientName='Doe*' --since 14d",
+    ),
     "send": Command(
         "dcmflow.cli.send:send",
         "Send DICOM files to a node (C-STORE).",
@@ -82,6 +87,11 @@ COMMANDS = {
         "dcmflow.cli.diff:diff",
         "Compare two DICOM files or folders.",
         "dcmflow diff before.dcm after.dcm",
+    ),
+    "index": Command(
+        "dcmflow.cli.index:index",
+        "Build or refresh the index of a folder.",
+        "dcmflow index /archive --mode check",
     ),
     "config": Command(
         "dcmflow.cli.config:app",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -17,23 +17,47 @@ def check(
     file: Annotated[Path, Parameter(help="The pipeline file.")],
     /,
     *,
+    processes: Annotated[
+        int,
+        Parameter(metavar="N", help="Whether so many processes could share it (dcmflow run --processes)."),
+    ] = 1,
     format: Annotated[str | None, Parameter(metavar="FORMAT", help="text or json.")] = None,
 ) -> None:
     """Check a pipeline file without opening or moving anything."""
-    from dcmflow.cli.load import load_pipeline
+    from dcmflow.cli.load import divided, load_pipeline
 
     wanted = chosen(format, ("text", "json"), terminal="text", pipe="text")
     pipeline = load_pipeline(file)
+    part = shares(pipeline, divided(pipeline, processes, file))
     promises, doubts = pipeline.promises(), warnings(pipeline)
     if wanted == "json":
-        print_json({"pipeline": pipeline.name, "promises": promises, "warnings": doubts})
+        found = {"pipeline": pipeline.name, "promises": promises, "warnings": doubts}
+        print_json({**found, "processes": {"count": processes, "each": part}} if processes > 1 else found)
         return
     count = len(pipeline.graph.stages)
     print(f"{pipeline.name}: {count} stages, nothing wrong")
     for source, promise in promises.items():
         print(f"  {source}: {promise}")
+    if part:
+        print(
+            f"  each of {processes} processes: {', '.join(f'{key} = {value}' for key, value in part.items())}"
+        )
     for doubt in doubts:
         warn(doubt)
+
+
+def shares(pipeline: Pipeline, part: Pipeline) -> dict[str, Any]:
+    """What one of several processes gets less of, by its name: `limits.instances`, `pacs.associations`."""
+    import msgspec
+
+    whole: dict[str, Any] = {"limits": pipeline.limits, **pipeline.graph.stages}
+    divided: dict[str, Any] = {"limits": part.limits, **part.graph.stages}
+    return {
+        f"{name}.{field.encode_name}": getattr(divided[name], field.name)
+        for name, value in whole.items()
+        for field in msgspec.structs.fields(value)
+        if getattr(divided[name], field.name) != getattr(value, field.name)
+    }
 
 
 def warnings(pipeline: Pipeline) -> list[str]:

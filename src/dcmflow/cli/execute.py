@@ -13,22 +13,19 @@ from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import msgspec
 
 from dcmflow.cli import common
-from dcmflow.cli.common import DONE, INTERRUPTED, SOME_FAILED, Usage, notice, say, warn
-from dcmflow.cli.failure import printable
+from dcmflow.cli.common import DONE, Usage
+from dcmflow.cli.ending import Ending
 from dcmflow.cli.logs import start_logging
 from dcmflow.errors import ConfigError
-from dcmflow.flow.events import InstanceDiverted, Observer
+from dcmflow.flow.events import Observer
 from dcmflow.observe.progress import Progress
-from dcmflow.observe.report import Refusals, ReportFile, write_report
-from dcmflow.observe.table import summary
+from dcmflow.observe.report import Refusals, ReportFile
 
 if TYPE_CHECKING:
     from dcmflow.flow.pipeline import Pipeline
     from dcmflow.flow.running import Running
-    from dcmflow.flow.statistics import Statistics
 
 BACKENDS = ("asyncio", "trio", "uvloop")
 
@@ -56,13 +53,12 @@ class Execution:
     ) -> None:
         self._pipeline = pipeline
         self._grace = grace
-        self._report = report
-        self._format = format
         self._options = common.options()
-        self._live = live = _live_table(self._options)
+        live = live_table(self._options)
+        self._ending = Ending(pipeline.name, report=report, format=format, live=live)
         self._progress = Progress(enabled=live, total=total)
         self._listed = self._options.log_format == "text"
-        self.refusals: Refusals = Refusals(spool=report is not None or format == "json")
+        self.refusals: Refusals = Refusals(spool=self._ending.wants_all_refusals)
         self._observers: list[Observer] = [
             self.refusals,
             *start_logging(self._options, self._progress.write, live=live),
@@ -79,7 +75,7 @@ class Execution:
             try:
                 async with self._pipeline.start(observe=self._observers) as running:
                     self._running = running
-                    _spare_collector()
+                    spare_collector()
                     async with anyio.create_task_group() as watchers:
                         watchers.start_soon(self._progress.follow, running.statistics)
                         await running.wait()
@@ -111,77 +107,13 @@ class Execution:
     def finish(self) -> int:
         """Write the report and the summary, and return the exit code. Raises what ended the pipeline."""
         try:
-            return self._finish()
+            statistics = self._running.statistics() if self._running is not None else None
+            return self._ending.tell(statistics, self.refusals, signals=self._signals, error=self._error)
         finally:
             self.refusals.close()
 
-    def _finish(self) -> int:
-        code = self._code()
-        if self._running is not None:
-            statistics = self._running.statistics()
-            plain = msgspec.to_builtins(statistics)
-            if self._report is not None:
-                try:
-                    self._report.write(plain["pipeline"], plain["stages"], self.refusals)
-                except OSError as error:
-                    notice("error", f"the report cannot be written: {error.strerror or error}")
-                    code = code or SOME_FAILED
-            if self.refusals.lost:
-                warn(f"{self.refusals.lost} refusals are not in the report: the temporary folder is full")
-            try:
-                self._show(statistics, plain)
-                sys.stdout.flush()
-            except BrokenPipeError:
-                common.discard(sys.stdout)
-            self._list_refusals(statistics)
-        if self._error is not None:
-            if code == INTERRUPTED:
-                notice("error", printable(str(self._error)))
-            else:
-                raise self._error
-        return code
 
-    def _show(self, statistics: Statistics, plain: dict[str, Any]) -> None:
-        if self._format == "json":
-            write_report(sys.stdout, plain["pipeline"], plain["stages"], self.refusals)
-        elif not self._options.quiet:
-            print(printable(summary(self._pipeline.name, statistics)))
-
-    def _list_refusals(self, statistics: Statistics) -> None:
-        if not self._listed:
-            return
-        pipeline = statistics.pipeline
-        if pipeline.refused:
-            say(f"dcmflow: {pipeline.refused} of {pipeline.emitted} instances were refused")
-        if self.refusals.kept:
-            say(f"dcmflow: {self.refusals.kept} were not stored: another version of them was there and stays")
-        if not self._live and not self._options.quiet:
-            return  # each was a line of the log
-        for event in self.refusals.first:
-            uid = event.sop_instance_uid or "an object"
-            path = f" ({event.path})" if event.path else ""
-            if isinstance(event, InstanceDiverted):
-                what = f"to {event.to}"
-            else:
-                what = "refused" if event.required else "refused, best effort"
-            text = f"{what}: {uid}{path} at {event.stage}: {event.status}: {event.reason}"
-            say(printable(text, lines=False))
-        more = self.refusals.count - len(self.refusals.first)
-        if more:
-            say(f"and {more} more, see {'the report' if self._report else '--report'}")
-
-    def _code(self) -> int:
-        if signal.SIGINT in self._signals:
-            return INTERRUPTED
-        if self._error is not None:
-            return SOME_FAILED
-        if self._running is None:
-            return DONE
-        pipeline = self._running.statistics().pipeline
-        return SOME_FAILED if pipeline.refused or pipeline.unsettled else DONE
-
-
-def _spare_collector() -> None:
+def spare_collector() -> None:
     """What is loaded by now stays: to look through it again and again for cycles would take a tenth of the time."""
     gc.collect()
     gc.freeze()
@@ -233,7 +165,8 @@ def backend_options(backend: str) -> dict[str, Any]:
     return {"use_uvloop": True} if backend == "uvloop" else {}
 
 
-def _live_table(options: common.Common) -> bool:
+def live_table(options: common.Common) -> bool:
+    """Whether a table of stages is shown while the pipeline runs."""
     return (
         not options.no_progress
         and not options.quiet

@@ -35,7 +35,9 @@ def describe(error: Exception) -> tuple[str, int]:
     if isinstance(error, Usage | ConfigError | GraphError):
         return text, WRONG
     if isinstance(error, StageError):
-        return text, WRONG if error.opening else SOME_FAILED
+        if error.opening:
+            return text, WRONG
+        return text, NOTHING_TRIED if isinstance(error.__cause__, NetworkError) else SOME_FAILED
     if isinstance(error, NetworkError):
         return text, NOTHING_TRIED
     if isinstance(error, OSError):

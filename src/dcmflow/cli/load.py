@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from dcmflow.config.settings import Settings
     from dcmflow.flow.pipeline import Pipeline
 
+MOST_PROCESSES = 64
+
 
 def load_settings(values: Mapping[str, object] | None = None) -> Settings:
     """The settings, from the file that `--config` names or from its usual place. Raises ConfigError.
@@ -36,6 +38,18 @@ def load_pipeline(file: str | os.PathLike[str]) -> Pipeline:
     except ConfigError as error:
         raise error.at(file=os.fspath(file)) from None
     return pipeline
+
+
+def divided(pipeline: Pipeline, processes: int, file: str | os.PathLike[str]) -> Pipeline:
+    """What each of so many processes runs of the pipeline of a file. Raises Usage, ConfigError."""
+    from dcmflow.config.division import divide
+
+    if not 1 <= processes <= MOST_PROCESSES:
+        raise Usage(f"--processes is 1 to {MOST_PROCESSES}, not {processes}")
+    try:
+        return divide(pipeline, processes) if processes > 1 else pipeline
+    except ConfigError as error:
+        raise error.at(file=os.fspath(file)) from None
 
 
 def seconds(text: str, option: str) -> float:

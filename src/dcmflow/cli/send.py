@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from dcmflow.cli.common import NOTHING_TRIED, Usage, chosen, notice, options, warn
+from dcmflow.cli.common import INTERRUPTED, NOTHING_TRIED, Usage, chosen, notice, options, warn
 from dcmflow.cli.failure import printable
 from dcmflow.cli.nodes import Calling, why
 from dcmflow.cli.sending import RETRIES
@@ -45,6 +45,9 @@ def send(
         list[str] | None,
         Parameter(metavar="GLOB", negative=(), help="In folders, not what matches; may be repeated."),
     ] = None,
+    verify: Annotated[
+        bool, Parameter(negative=(), help="Ask the node afterwards whether it finds what it took (C-FIND).")
+    ] = False,
     dry_run: Annotated[
         bool, Parameter(negative=(), help="Say what would be sent, and do not call the node.")
     ] = False,
@@ -66,7 +69,10 @@ def send(
     """
     from dcmflow.cli.execute import end_quietly, execute
     from dcmflow.cli.paths import named_paths
+    from dcmflow.cli.send_verify import Sent
+    from dcmflow.cli.send_verify import verify as verified
     from dcmflow.cli.sending import label, store
+    from dcmflow.filters.call import Call
     from dcmflow.flow.pipeline import Pipeline
     from dcmflow.observe.report import ReportFile
 
@@ -85,13 +91,18 @@ def send(
         from dcmflow.cli.send_preview import preview
 
         return preview(source, peer, format=wanted)
-    pipeline = Pipeline(source | sink, name="send", nodes={name: peer}, local=settings.local)
+    sent = Sent()
+    flow = source | Call(sent.note, name="noted") | sink if verify else source | sink
+    pipeline = Pipeline(flow, name="send", nodes={name: peer}, local=settings.local)
     pipeline.check()
     if report is not None:
         ReportFile(report)  # whether it can be written is known before anybody is called
     if not _reachable(peer, settings.local.ae_title, retries, _first_of(source)):
         return NOTHING_TRIED
-    return execute(pipeline, report=report, format=wanted)
+    code = execute(pipeline, report=report, format=wanted, observe=[sent.observe] if verify else ())
+    if not verify or code == INTERRUPTED:
+        return code
+    return verified(peer, settings.local.ae_title, sent) or code
 
 
 def _first_of(source: Paths) -> list[Wanted]:

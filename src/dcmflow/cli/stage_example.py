@@ -23,6 +23,8 @@ _SAMPLES: dict[str, Any] = {
     "table": "stations.csv",
     "to": "PACS@pacs.example.org:104",
 }
+# fields that are not required and without which the stage is refused all the same
+_NEEDED: dict[tuple[str, str], dict[str, Any]] = {("source", "retrieve"): {"query": {"PatientID": "12345"}}}
 _BY_TYPE: dict[type[inspect.Type], Any] = {
     inspect.StrType: "...",
     inspect.IntType: 1,
@@ -36,6 +38,7 @@ def example(kind: str, type_name: str, cls: type[Stage]) -> str:
     required = {
         field.encode_name: _sample(field) for field in _fields(cls) if field.required and field.name != "name"
     }
+    required |= _NEEDED.get((kind, type_name), {})
     stage = _table(kind, "mine", type_name, "" if kind == "source" else "made", required)
     blocks = [stage] if kind == "source" else [_table("source", "made", "synthetic", "", {}), stage]
     if kind == "router":

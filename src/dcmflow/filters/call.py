@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
@@ -21,6 +21,8 @@ class Call(Filter, frozen=True):
     The function may be `async`. A plain one runs in the event loop and must not block; what takes long belongs in a thread or in
     an `async` function that waits.
     """
+
+    divisible: ClassVar[bool] = True
 
     function: Annotated[
         Any,

@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import date, datetime, time, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
@@ -28,6 +28,8 @@ class Edit(Filter, frozen=True):
 
     Done in this order: UIDs, dates, remove, blank, set. What is not named keeps its bytes; the pixels are never copied.
     """
+
+    divisible: ClassVar[bool] = True
 
     set: Annotated[
         dict[str, Any],

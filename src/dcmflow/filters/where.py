@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from msgspec import Meta
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 class Where(Filter, frozen=True):
     """Lets through what matches a selector; the rest is dropped and counted."""
+
+    divisible: ClassVar[bool] = True
 
     match: Annotated[
         str,

@@ -51,6 +51,7 @@ class Context:
         nodes: DICOM peers by name, each a `dcmflow.net.node.Node`.
         local: who we are on the network, a `dcmflow.net.node.Local`; None where nobody said.
         resources: what the stages of the run share; None outside of a run.
+        provided: what whoever started the run had already, such as sockets that listen, by what a stage asks for.
         stages: all stages of the pipeline by name.
         landing: a folder on the file system where instances of this pipeline are stored; None where none is.
         upcoming: says what waits in the inbox, the oldest first, to a stage that `looks_ahead`; to others that nothing does.
@@ -67,6 +68,7 @@ class Context:
         nodes: Mapping[str, Any] | None = None,
         local: Any = None,
         resources: Resources | None = None,
+        provided: Mapping[Hashable, Any] | None = None,
         report: Callable[[Event], None] = lambda event: None,
     ) -> None:
         self.stage = stage
@@ -76,6 +78,7 @@ class Context:
         self.nodes: Mapping[str, Any] = nodes or {}
         self.local: Any = local
         self.resources: Resources | None = resources
+        self.provided: Mapping[Hashable, Any] = provided or {}
         self.stages: Mapping[str, Any] = {}
         self.landing: str | None = None
         self.upcoming: Callable[[], Iterable[Instance]] = tuple

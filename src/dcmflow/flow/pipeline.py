@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Hashable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -125,7 +125,11 @@ class Pipeline:
                 raise error.at(table=f"{stage.kind}s.{name}") from None
 
     def context(
-        self, stage: str, report: Observer = lambda event: None, resources: Resources | None = None
+        self,
+        stage: str,
+        report: Observer = lambda event: None,
+        resources: Resources | None = None,
+        provided: Mapping[Hashable, Any] | None = None,
     ) -> Context:
         """What a stage of this pipeline is opened with."""
         context = Context(
@@ -136,6 +140,7 @@ class Pipeline:
             nodes=self.nodes,
             local=self.local,
             resources=resources,
+            provided=provided,
             report=report,
         )
         context.stages = self.graph.stages
@@ -144,7 +149,12 @@ class Pipeline:
         return context
 
     @asynccontextmanager
-    async def start(self, *, observe: Observer | Iterable[Observer] = ()) -> AsyncIterator[Running]:
+    async def start(
+        self,
+        *,
+        observe: Observer | Iterable[Observer] = (),
+        provided: Mapping[Hashable, Any] | None = None,
+    ) -> AsyncIterator[Running]:
         """Open all stages and run; `async with pipeline.start() as running`.
 
         Leaving the block drains: sources take on nothing more and what is admitted settles. An exception or cancellation in
@@ -152,6 +162,7 @@ class Pipeline:
 
         Args:
             observe: functions that are given events as they happen; they must not block.
+            provided: what stages need not open themselves, see `Context.provided`.
 
         Raises:
             GraphError, ConfigError: the pipeline cannot run; nothing was opened.
@@ -159,7 +170,7 @@ class Pipeline:
         """
         self.check()
         observers = (observe,) if callable(observe) else tuple(observe)
-        running = Running(self, observers)
+        running = Running(self, observers, provided)
         raised: BaseException | None = None
         try:
             async with anyio.create_task_group() as tasks:

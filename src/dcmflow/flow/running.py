@@ -12,7 +12,7 @@ cancelling the run does not cancel the block.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -55,7 +55,12 @@ CANCELLED = "the pipeline was cancelled"
 class Running:
     """A pipeline that runs; made by `pipeline.start()`."""
 
-    def __init__(self, pipeline: Pipeline, observers: Sequence[Observer]) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        observers: Sequence[Observer],
+        provided: Mapping[Hashable, Any] | None = None,
+    ) -> None:
         self.pipeline = pipeline
         self.observers: list[Observer] = list(observers)
         self._ledger = Ledger(pipeline.limits)
@@ -71,7 +76,7 @@ class Running:
             name: Node(
                 name,
                 stage,
-                pipeline.context(name, self._report, self._resources),
+                pipeline.context(name, self._report, self._resources, provided),
                 self._ledger,
             )
             for name, stage in ((name, pipeline.graph.stages[name]) for name in pipeline.graph.order())

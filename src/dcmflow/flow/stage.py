@@ -139,6 +139,8 @@ class Stage(
     kind: ClassVar[str] = "stage"
     looks_ahead: ClassVar[bool] = False
     """True: `context.upcoming()` says what waits in its inbox. It costs something for each instance."""
+    divisible: ClassVar[bool] = False
+    """True: several processes may each run it for a part of the instances, since it handles each one by itself."""
 
     name: Annotated[str, Meta(description="Name in the pipeline; the key of the table in a file.")] = ""
     workers: Annotated[int, Meta(ge=1, le=1024, description="Instances handled at once.")] = 1
@@ -175,6 +177,13 @@ class Stage(
 
     def check(self, context: Context) -> None:
         """Raise ConfigError for what cannot be right and can be told without opening or touching anything."""
+
+    def divided(self, among: int, context: Context) -> Stage:
+        """What each of so many processes runs of a stage that is `divisible`: less of what it may use at once.
+
+        Raises ConfigError when there is not enough of it for all.
+        """
+        return self
 
     def __or__(self, other: Part) -> Flow:
         from dcmflow.flow.graph import join

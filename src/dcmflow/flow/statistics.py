@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
+
+T = TypeVar("T", bound=Struct)
 
 
 class Counters:
@@ -52,15 +55,15 @@ class PipelineStatistics(Struct, frozen=True, kw_only=True):
         resident: bytes held in memory for what is unsettled.  seconds: since all stages were open.
     """
 
-    emitted: int
-    accepted: int
-    dropped: int
-    refused: int
-    unsettled: int
-    not_dicom: int
-    bytes: int
-    resident: int
-    seconds: float
+    emitted: int = 0
+    accepted: int = 0
+    dropped: int = 0
+    refused: int = 0
+    unsettled: int = 0
+    not_dicom: int = 0
+    bytes: int = 0
+    resident: int = 0
+    seconds: float = 0.0
 
 
 class Statistics(Struct, frozen=True, kw_only=True):
@@ -68,3 +71,21 @@ class Statistics(Struct, frozen=True, kw_only=True):
 
     pipeline: PipelineStatistics
     stages: Mapping[str, StageStatistics] = field(default_factory=dict)
+
+
+def total(several: Sequence[Statistics]) -> Statistics:
+    """What runs of the same pipeline have counted together. Its seconds are those of the longest."""
+    if not several:
+        return Statistics(pipeline=PipelineStatistics())
+    pipelines = [each.pipeline for each in several]
+    return Statistics(
+        pipeline=structs.replace(_sum(pipelines), seconds=max(each.seconds for each in pipelines)),
+        stages={name: _sum([each.stages[name] for each in several]) for name in several[0].stages},
+    )
+
+
+def _sum(several: Sequence[T]) -> T:
+    """Adds up what are numbers, and takes the rest from the first one."""
+    first = several[0]
+    numbers = [name for name, value in structs.asdict(first).items() if isinstance(value, (int, float))]
+    return structs.replace(first, **{name: sum(getattr(each, name) for each in several) for name in numbers})

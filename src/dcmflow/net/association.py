@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, final
+from typing import TYPE_CHECKING, Final, NoReturn, final
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -22,10 +22,10 @@ from dcmflow.errors import (
     RemoteProtocolError,
 )
 from dcmflow.net import reasons
-from dcmflow.net.early import Start
 from dcmflow.net.farewell import last_words, linger
 from dcmflow.net.node import Timeouts
 from dcmflow.net.outgoing import Outgoing
+from dcmflow.net.received import Received
 from dcmflow.net.reception import ODDMENTS, Reception
 from dcmflow.protocol.begun import Begun
 from dcmflow.protocol.command import CommandSet, Field, encode_command
@@ -38,29 +38,13 @@ from dcmflow.protocol.state import State
 
 if TYPE_CHECKING:
     from dcmflow.dicom.payload import Payload
+    from dcmflow.net.desk import Desk
     from dcmflow.net.transport import Transport
     from dcmflow.net.watch import Watch
     from dcmflow.protocol.fragment import Buffer
 
 PROGRESS: Final = 4096  # bytes of a data set that must come within a `dimse` timeout
 TURN: Final = 32  # events that need no waiting before others get a turn
-
-
-class Received(NamedTuple):
-    """A DIMSE message from the peer.
-
-    Attributes:
-        context: the presentation context it came in.
-        payload: its data set; None where it has none.
-        error: why it has none although one came.
-        starts: what has been begun with while it arrived.
-    """
-
-    context: AcceptedContext
-    command: CommandSet
-    payload: Payload | None = None
-    error: Refused | None = None
-    starts: Sequence[Start] = ()
 
 
 @final
@@ -71,10 +55,12 @@ class Association:
         peer: who is at the other end, for messages: `PACS@10.0.0.5:104`.
         contexts: the accepted presentation contexts by id.
         refused: those that were not, by SOP Class and transfer syntax, with the result (PS3.8 table 9-18).
+        extended: what the peer answered to extended negotiation, by SOP Class (PS3.7 D.3.3.5).
         calling_ae, called_ae: as they were requested.
         address: the peer's host.
         dimse: seconds that the peer has for the next message of an operation.
         scope: what is done on it by an acceptor.
+        desk: knows what an acceptor has asked others to send to this title.
     """
 
     def __init__(
@@ -104,8 +90,10 @@ class Association:
         self.address: str = transport.address[0]
         self.contexts: Mapping[int, AcceptedContext] = {}
         self.refused: Mapping[tuple[str, str], int] = {}
+        self.extended: Mapping[str, bytes] = {}
         self._by_syntax: dict[tuple[str, str], AcceptedContext] = {}
         self.dimse: float = float(timeouts.dimse)
+        self.desk: Desk | None = None
 
     def agree(
         self, contexts: Mapping[int, AcceptedContext], refused: Mapping[tuple[str, str], int] | None = None
@@ -124,6 +112,11 @@ class Association:
     def usable(self) -> bool:
         """Messages can be exchanged."""
         return self._connection.state is State.STA6 and not self._transport.closed
+
+    @property
+    def writing(self) -> bool:
+        """Something is half written, by whoever was interrupted: nothing more can be said but an abort."""
+        return self._transport.unfinished
 
     @property
     def maximum_length(self) -> int:
@@ -181,7 +174,7 @@ class Association:
             RemoteProtocolError: the peer broke the protocol; the association was aborted.
         """
         self._idle = idle
-        event = await self._event(self.dimse if timeout is None else timeout)
+        event = await self.event(self.dimse if timeout is None else timeout)
         self._idle = False
         if type(event) is Command:
             self._heard = True
@@ -206,7 +199,7 @@ class Association:
         whole = event.last
         if whole:
             return reception.whole(event.data)
-        self._allow(self.dimse)
+        self.allow(self.dimse)
         reception.begin(context, command)
         try:
             while not reception.add(event.data):
@@ -254,7 +247,7 @@ class Association:
 
     async def _stretch(self, reception: Reception | None) -> Data:
         """The next stretch of a data set; it must come on at a rate."""
-        event = await self._event(self.dimse, reception)
+        event = await self.event(self.dimse, reception)
         if type(event) is not Data:
             raise await self._unexpected(event)
         return event
@@ -262,7 +255,7 @@ class Association:
     def hurry(self, seconds: float) -> None:
         """While the next message is awaited: wait only that much longer."""
         if self._idle and anyio.current_time() + seconds < self._transport.deadline:
-            self._allow(seconds)
+            self.allow(seconds)
 
     @property
     def _unheard(self) -> bool:
@@ -276,11 +269,11 @@ class Association:
         if not self.usable:
             self.close()
             return
-        self._allow(float(self._timeouts.acse))  # for all of it
+        self.allow(float(self._timeouts.acse))  # for all of it
         try:
             await self._write(self._connection.send(ReleaseRequest()), None)
             while True:
-                event = await self._event(None)
+                event = await self.event(None)
                 if isinstance(event, ReleaseReply | Abort | Closed):
                     if self._connection.state is State.STA12:  # PS3.8: collision, at the acceptor
                         await self._write(self._connection.send(ReleaseReply()), None)
@@ -313,12 +306,13 @@ class Association:
 
     # -- bytes
 
-    def _allow(self, seconds: float) -> None:
+    def allow(self, seconds: float) -> None:
+        """The current wait may take that much longer."""
         self._transport.deadline = anyio.current_time() + seconds
         self._armed = seconds
 
-    async def _event(self, seconds: float | None, reception: Reception | None = None) -> Event:
-        """The next event, reading as often as it takes.
+    async def event(self, seconds: float | None, reception: Reception | None = None) -> Event:
+        """The next event, reading as often as it takes; for who does not want whole messages.
 
         Args:
             seconds: for it to come; while a data set is taken in, for enough of it to come; None: what is left of those
@@ -336,7 +330,7 @@ class Association:
             if seconds is not None and (
                 reception is None or reception.progress >= PROGRESS or transport.deadline == math.inf
             ):
-                self._allow(seconds)
+                self.allow(seconds)
                 if reception is not None:
                     reception.progress = 0
             while True:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
+from dcmflow.dicom.query import Query
 from dcmflow.net.address import parse_node
 from dcmflow.net.association import Association
 from dcmflow.net.async_block import AsyncBlock
+from dcmflow.net.find import finding
+from dcmflow.net.found import Found
 from dcmflow.net.node import Node, ae_title
 from dcmflow.net.pool import TICK, Pool
+from dcmflow.net.retrieval import MoveReport
+from dcmflow.net.retrieving import Got, getting, moving
 from dcmflow.protocol.items import ProposedContext
 from dcmflow.status import Status
 
@@ -65,6 +70,67 @@ class Client(AsyncBlock):
             DatasetError: the instance cannot be read.
         """
         return (await (await self._pool(node)).store(instance)).status
+
+    @asynccontextmanager
+    async def find(
+        self, node: Node | str, query: Query | Mapping[str, Any], *, verify: bool = True
+    ) -> AsyncIterator[Found]:
+        """C-FIND (PS3.4 C.4.1): what a node holds; leaving the block calls off what is still under way.
+
+        ::
+
+            async with client.find("PACS@10.0.0.5:104", {"PatientName": "Doe*"}) as records:
+                async for record in records:
+                    print(record.text("PatientName"), record.text("StudyDate"))
+
+        Each record has what the node returned for it and for what it belongs to. Servers ignore keys, so each is matched
+        once more on our side; what does not match, or cannot be told since the server does not return the key, is left out
+        and counted: `records.warnings()` says so.
+
+        Args:
+            query: a `Query`, or keys and values; the level is then that of the lowest key, studies at least.
+            verify: False: leave the matching to whoever reads, see `dcmflow.catalog.answers.Answers`.
+
+        Raises:
+            ConfigError: a key or value that cannot be; see `Query.of`.
+            RequestFailed: the node answered with a failure.  These come when the records are read,
+            NetworkError, RemoteProtocolError: there was no answer.  after those that came before.
+        """
+        asked = query if isinstance(query, Query) else Query.of(query)
+        async with finding(await self._pool(node), asked, verify=verify) as found:
+            yield found
+
+    @asynccontextmanager
+    async def get(self, node: Node | str, query: Query | Mapping[str, Any]) -> AsyncIterator[Got]:
+        """C-GET (PS3.4 C.4.3): instances that match, on an association of ours; leaving the block calls off the rest.
+
+        An instance is answered with Success when the next one is asked for. Nobody but the reader holds it: what he does not
+        keep is gone.
+
+        Args:
+            query: as for `find`; what matches at its level is retrieved whole.
+
+        Raises:
+            ConfigError, RequestFailed, NetworkError, RemoteProtocolError: as `find`.
+        """
+        asked = query if isinstance(query, Query) else Query.of(query)
+        async with getting(await self._pool(node), asked) as got:
+            yield got
+
+    async def move(self, node: Node | str, query: Query | Mapping[str, Any], *, to: str) -> MoveReport:
+        """C-MOVE (PS3.4 C.4.2): have a node send what matches to somebody whom it knows.
+
+        Cancelled, it calls the operation off (C-CANCEL).
+
+        Args:
+            query: as for `find`; what matches at its level is moved whole.
+            to: the AE title of the destination.
+
+        Raises:
+            ConfigError, RequestFailed, NetworkError, RemoteProtocolError: as `find`.
+        """
+        asked = query if isinstance(query, Query) else Query.of(query)
+        return await moving(await self._pool(node), asked, to=ae_title(to))
 
     @asynccontextmanager
     async def associate(

@@ -227,6 +227,7 @@ async def _ask(
             called_ae=node.ae_title,
         )
         association.agree(agreed(request, event), refused(request, event))
+        association.extended = {item.sop_class: item.information for item in event.user.extended}
         return association
     raise _refusal(node, calling_ae, event)
 

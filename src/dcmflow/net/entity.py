@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, final
 import anyio
 
 from dcmflow.errors import ConfigError
+from dcmflow.net.crew import Attendance
 from dcmflow.net.early import Begin
 from dcmflow.net.node import Timeouts
 from dcmflow.net.reception import Room
@@ -18,7 +19,8 @@ from dcmflow.protocol.pdu import AssociateReject
 from dcmflow.status import Status
 
 if TYPE_CHECKING:
-    from dcmflow.net.association import Association, Received
+    from dcmflow.net.association import Association
+    from dcmflow.net.received import Received
 
 ANYONE = "*"
 
@@ -55,6 +57,7 @@ class ApplicationEntity:
         max_associations: further ones are rejected as transient.
         max_pdu: the P-DATA-TF length that is offered, in bytes.
         room: where data sets go while they arrive.
+        attendance: counts associations, those of other processes included; None: there is this one only.
         notice: is told, in words, what an operator should know: kind, peer, text. Kinds are `rejected`, `ended`, `idle` (it was not
             used) and `failed` (a defect on our side).
 
@@ -75,6 +78,7 @@ class ApplicationEntity:
         max_pdu: int = MAXIMUM_LENGTH,
         timeouts: Timeouts | None = None,
         room: Room | None = None,
+        attendance: Attendance | None = None,
         notice: Callable[[str, str, str], None] = lambda kind, peer, text: None,
     ) -> None:
         self.title = title
@@ -90,18 +94,26 @@ class ApplicationEntity:
         self.notice = notice
         self.associations: set[Association] = set()
         self.draining: bool = False
-        self.last_active: float = 0.0
+        self.attendance: Attendance = attendance or Attendance.alone()
         self._changed = anyio.Event()
 
-    def enter(self, association: Association) -> None:
-        """An association with this entity begins."""
-        self.associations.add(association)
-        self.last_active = anyio.current_time()
+    def reserve(self) -> AssociateReject | None:
+        """Take a place for an association, which `leave` gives back; else the rejection, since there is none."""
+        if self.draining or self.attendance.is_over():
+            return CONGESTED
+        if not self.attendance.take(self.max_associations):
+            return CONGESTED if self.attendance.is_over() else LIMIT_EXCEEDED
+        return None
 
-    def leave(self, association: Association) -> None:
-        """It has ended."""
-        self.associations.discard(association)
-        self.last_active = anyio.current_time()
+    def enter(self, association: Association) -> None:
+        """The association that a place was taken for begins."""
+        self.associations.add(association)
+
+    def leave(self, association: Association | None) -> None:
+        """It has ended, or did not come about."""
+        if association is not None:
+            self.associations.discard(association)
+        self.attendance.leave()
         self._changed.set()
         self._changed = anyio.Event()
 

@@ -6,27 +6,23 @@ import errno
 import math
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from typing import Final, final
 
 import anyio
-from anyio.abc import TaskStatus
+from anyio.abc import TaskGroup, TaskStatus
 
-from dcmflow.errors import ConfigError, NetworkError, RemoteProtocolError, StageError
+from dcmflow.errors import NetworkError, RemoteProtocolError, StageError
 from dcmflow.net import services
 from dcmflow.net.association import Association
 from dcmflow.net.causes import cause_of
-from dcmflow.net.entity import (
-    ANYONE,
-    CONGESTED,
-    CONTEXT_NAME_NOT_SUPPORTED,
-    LIMIT_EXCEEDED,
-    ApplicationEntity,
-    choose,
-)
+from dcmflow.net.crew import Crew
+from dcmflow.net.desk import Desk
+from dcmflow.net.entity import ANYONE, CONGESTED, CONTEXT_NAME_NOT_SUPPORTED, ApplicationEntity, choose
 from dcmflow.net.farewell import linger
 from dcmflow.net.node import Timeouts, Tls, host_port
+from dcmflow.net.sockets import bound, cannot_listen
 from dcmflow.net.transport import Transport
 from dcmflow.net.watch import Watch
 from dcmflow.protocol.connection import Connection
@@ -34,7 +30,6 @@ from dcmflow.protocol.items import APPLICATION_CONTEXT
 from dcmflow.protocol.negotiation import agreed, answer
 from dcmflow.protocol.pdu import AssociateReject, AssociateRequest
 
-BACKLOG: Final = 512
 WAITING: Final = 256  # connections that have not associated yet
 SELDOM: Final = 60.0  # seconds between notices of what anybody can bring about as often as he likes
 AT_ONCE: Final = 64  # connections that are taken before others get a turn
@@ -65,6 +60,8 @@ class Listener:
         tls: a context of the accepting side; None: plain.
         timeouts: of connections that have not associated yet; None: the longest `acse` of its entities.
         settings: what the context was made of, for those who share the listener.
+        sockets: that listen already, in place of those of host and port.
+        crew: other processes that serve the same sockets.
 
     Attributes:
         port: the port it listens on.
@@ -78,13 +75,18 @@ class Listener:
         tls: ssl.SSLContext | None = None,
         timeouts: Timeouts | None = None,
         settings: Tls | None = None,
+        sockets: Sequence[socket.socket] = (),
+        crew: Crew | None = None,
     ) -> None:
         self.address = host
         self.port: int = port
         self.settings = settings
         self._tls = tls
         self._timeouts = timeouts
+        self._sockets = sockets
+        self._crew = crew
         self._entities: list[ApplicationEntity] = []
+        self._desks: dict[str, Desk] = {}
         self._left: list[ApplicationEntity] = []  # were hosted, and are known as long as the port is open
         self._told: dict[str, float] = {}  # when something was said that is not said each time
         self._waiting = 0
@@ -112,6 +114,12 @@ class Listener:
             self._entities.remove(entity)
             self._left.append(entity)
 
+    def desk(self, title: str, make: Callable[[], Desk]) -> Desk:
+        """Who knows what others were asked to send to this title; made by the first one who asks."""
+        if title not in self._desks:
+            self._desks[title] = make()
+        return self._desks[title]
+
     async def serve(self, *, task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED) -> None:
         """Listen until cancelled; the status is the port.
 
@@ -121,10 +129,11 @@ class Listener:
         async with Watch() as watch:
             listening = await self._bind()
             try:
-                async with anyio.create_task_group() as tasks:
-                    for sock in listening:
-                        tasks.start_soon(self._accept, sock, watch)
-                    task_status.started(self.port)
+                with self._crew.serving() if self._crew is not None else nullcontext():
+                    async with anyio.create_task_group() as tasks:
+                        for sock in listening:
+                            tasks.start_soon(self._accept, sock, watch)
+                        task_status.started(self.port)
             finally:
                 for sock in listening:
                     sock.close()
@@ -132,66 +141,63 @@ class Listener:
     async def drain(self, grace: float) -> None:
         """Reject new associations as transient, and wait up to `grace` seconds for those there are."""
         self._draining = True
-        for entity in self._entities:
+        for entity in (*self._entities, *(desk.entity for desk in self._desks.values())):
             services.drain(entity)
         with anyio.move_on_after(grace):
-            for entity in list(self._entities):
+            for entity in (*self._entities, *(desk.entity for desk in self._desks.values())):
                 await entity.empty()
 
-    async def _bind(self) -> list[socket.socket]:
-        try:
-            found = await anyio.getaddrinfo(
-                self.address, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )
-            listening: list[socket.socket] = []
+    async def _bind(self) -> Sequence[socket.socket]:
+        if not self._sockets:
             try:
-                for family, kind, protocol, _, address in found:
-                    sock = socket.socket(family, kind, protocol)
-                    listening.append(sock)
-                    sock.setblocking(False)
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    if family == socket.AF_INET6:
-                        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                    sock.bind((address[0], self.port, *address[2:]))
-                    sock.listen(BACKLOG)
-                    self.port = sock.getsockname()[1]
-            except BaseException:
-                for sock in listening:
-                    sock.close()
-                raise
-        except OSError as error:
-            raise ConfigError(_cannot_listen(self.address, self.port, error), key="listen") from error
-        return listening
+                found = await anyio.getaddrinfo(
+                    self.address, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+                )
+            except OSError as error:
+                raise cannot_listen(self.address, self.port, error) from error
+            self._sockets = bound(self.address, self.port, found)
+        self.port = self._sockets[-1].getsockname()[1]
+        return self._sockets
 
     async def _accept(self, listening: socket.socket, watch: Watch) -> None:
         await self._open.wait()
+        crew = self._crew
+        if crew is not None:
+            await crew.begun.wait()
         async with anyio.create_task_group() as tasks:
             while True:
                 await anyio.wait_readable(listening)
-                for _ in range(AT_ONCE):
-                    try:
-                        connected, _ = listening.accept()
-                    except (BlockingIOError, InterruptedError):
-                        break
-                    except OSError as error:
-                        if error.errno in _LOST:
-                            continue
-                        if error.errno not in _SCARCE:
-                            raise
-                        await anyio.sleep(0.1)
-                        break
-                    connected.setblocking(False)
-                    if self._waiting >= WAITING:
-                        connected.close()
-                        self._say_now_and_then(
-                            "rejected",
-                            "somebody",
-                            f"{WAITING} connections to port {self.port} have not asked for an association yet; further ones"
-                            " are closed",
-                        )
-                        continue
-                    self._waiting += 1
-                    tasks.start_soon(self._connected, connected, watch)
+                if crew is None or await crew.turn(listening):
+                    await self._take(listening, watch, tasks)
+
+    async def _take(self, listening: socket.socket, watch: Watch, tasks: TaskGroup) -> None:
+        """Take the connections that wait; one where another process may want the next one."""
+        for _ in range(AT_ONCE if self._crew is None else 1):
+            try:
+                connected, _ = listening.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno in _LOST:
+                    continue
+                if error.errno not in _SCARCE:
+                    raise
+                await anyio.sleep(0.1)
+                return
+            connected.setblocking(False)
+            if self._waiting >= WAITING:
+                connected.close()
+                self._say_now_and_then(
+                    "rejected",
+                    "somebody",
+                    f"{WAITING} connections to port {self.port} have not asked for an association yet; further ones"
+                    " are closed",
+                )
+                continue
+            self._waiting += 1
+            if self._crew is not None:
+                self._crew.connected()
+            tasks.start_soon(self._connected, connected, watch)
 
     async def _connected(self, connected: socket.socket, watch: Watch) -> None:
         transport = Transport(connected)
@@ -221,6 +227,8 @@ class Listener:
                 self._waiting -= 1
             watch.remove(transport)
             transport.close()
+            if self._crew is not None:
+                self._crew.disconnected()
 
     async def _establish(
         self, transport: Transport, watch: Watch
@@ -245,25 +253,28 @@ class Listener:
             await transport.write(connection.send(entity))
             await linger(connection, transport)
             return None
-        connection.maximum_length = entity.max_pdu
-        accept = answer(
-            request,
-            supports=entity.supports,
-            transfer_syntaxes=entity.transfer_syntaxes or None,
-            maximum_length=entity.max_pdu,
-        )
-        association = Association(
-            connection,
-            transport,
-            watch,
-            peer=peer,
-            timeouts=entity.timeouts,
-            calling_ae=request.calling_ae,
-            called_ae=request.called_ae,
-        )
-        association.agree(agreed(request, accept))
-        entity.enter(association)
+        association = None
         try:
+            connection.maximum_length = entity.max_pdu
+            desk = self._desks.get(request.called_ae)
+            accept = answer(
+                request,
+                supports=entity.supports if desk is None else desk.supports(entity),
+                transfer_syntaxes=entity.transfer_syntaxes or None,
+                maximum_length=entity.max_pdu,
+            )
+            association = Association(
+                connection,
+                transport,
+                watch,
+                peer=peer,
+                timeouts=entity.timeouts,
+                calling_ae=request.calling_ae,
+                called_ae=request.called_ae,
+            )
+            association.agree(agreed(request, accept))
+            association.desk = desk
+            entity.enter(association)
             await transport.write(connection.send(accept))
         except BaseException:
             entity.leave(association)
@@ -272,17 +283,16 @@ class Listener:
         return association, entity
 
     def _choose(self, request: AssociateRequest, host: str) -> ApplicationEntity | AssociateReject:
+        """Who answers, with a place that is taken for the association; or the rejection."""
         if request.application_context not in (APPLICATION_CONTEXT, ""):
             return CONTEXT_NAME_NOT_SUPPORTED
         entity = choose(self._entities, request.called_ae, request.calling_ae, host)
+        if isinstance(entity, AssociateReject) and request.called_ae in self._desks:
+            entity = self._desks[request.called_ae].entity
         if isinstance(entity, AssociateReject):
             left = choose(self._left, request.called_ae, request.calling_ae, host)
             return entity if isinstance(left, AssociateReject) else CONGESTED
-        if self._draining or entity.draining:
-            return CONGESTED
-        if len(entity.associations) >= entity.max_associations:
-            return LIMIT_EXCEEDED
-        return entity
+        return CONGESTED if self._draining else entity.reserve() or entity
 
     async def _request(self, transport: Transport, connection: Connection) -> AssociateRequest | None:
         """The association request. The time for it is over when the time for the first byte is: it has been set already."""
@@ -345,19 +355,6 @@ def _rejection(request: AssociateRequest, reject: AssociateReject) -> str:
     return f"{request.calling_ae} called {request.called_ae}: {reasons.rejection(reject)}"
 
 
-def _cannot_listen(host: str, port: int, error: OSError) -> str:
-    where = host_port(host, port)
-    if error.errno == errno.EADDRINUSE:
-        return f"cannot listen on {where}: the port is in use; choose another one, or stop what listens there"
-    if error.errno == errno.EACCES:
-        return (
-            f"cannot listen on {where}: ports below 1024 need a privilege; choose a higher one such as 11112"
-        )
-    if error.errno == errno.EADDRNOTAVAIL:
-        return f"cannot listen on {where}: this machine has no such address; 0.0.0.0 means all of them"
-    return f"cannot listen on {where}: {error.strerror or error}"
-
-
 @asynccontextmanager
 async def listening(
     host: str,
@@ -366,9 +363,11 @@ async def listening(
     tls: ssl.SSLContext | None = None,
     timeouts: Timeouts | None = None,
     settings: Tls | None = None,
+    sockets: Sequence[socket.socket] = (),
+    crew: Crew | None = None,
 ) -> AsyncIterator[Listener]:
-    """A listener that serves while the block runs."""
-    listener = Listener(host, port, tls=tls, timeouts=timeouts, settings=settings)
+    """A listener that serves while the block runs. Arguments as of `Listener`."""
+    listener = Listener(host, port, tls=tls, timeouts=timeouts, settings=settings, sockets=sockets, crew=crew)
     async with anyio.create_task_group() as tasks:
         await tasks.start(lambda *, task_status: listener.serve(task_status=task_status))
         yield listener

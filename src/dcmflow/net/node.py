@@ -57,6 +57,9 @@ class Node(Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fie
     port: Annotated[int, Meta(ge=1, le=65535, description="TCP port.")] = DEFAULT_PORT
     ae_title: Annotated[str, Meta(description="Its AE title, the called one of our associations.")] = ANY_AE
     max_associations: Annotated[int, Meta(ge=1, description="Associations that we have with it at once.")] = 4
+    character_set: Annotated[
+        str, Meta(description="Specific Character Set of queries with text that is not ASCII, as ISO_IR 100.")
+    ] = "ISO_IR 192"
     tls: Annotated[Tls | None, Meta(description="Speak TLS: { cert, key, ca, verify, server-name }.")] = None
     timeouts: Annotated[Timeouts, Meta(description="{ connect, acse, dimse, idle } in seconds.")] = Timeouts()
 

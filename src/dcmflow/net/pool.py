@@ -38,7 +38,7 @@ from dcmflow.net.roster import Planned, Roster
 from dcmflow.net.storage import VERIFICATION
 from dcmflow.net.waiter import Waiter
 from dcmflow.net.watch import Watch
-from dcmflow.protocol.items import ProposedContext
+from dcmflow.protocol.items import ProposedContext, UserInformation
 from dcmflow.status import Status
 
 if TYPE_CHECKING:
@@ -177,20 +177,32 @@ class Pool(AsyncBlock):
                 return answer
 
     @asynccontextmanager
-    async def associate(self, contexts: Sequence[ProposedContext]) -> AsyncIterator[Association]:
+    async def associate(
+        self,
+        contexts: Sequence[ProposedContext],
+        user: UserInformation | None = None,
+        *,
+        patient: bool = False,
+    ) -> AsyncIterator[Association]:
         """An association of one's own, with these contexts, counted as one of those that the pool may have.
 
         Leaving the block releases it, an exception aborts it. Who waits for an association while all are in such blocks is told so
         after the `connect` timeout of the node.
 
+        Args:
+            user: further user information, such as roles.
+            patient: wait however long it takes.
+
         Raises:
             NetworkError, RemoteProtocolError: it did not come about.
         """
-        waiter = await self._wait(None)
+        waiter = await self._wait(None, patient=patient)
         try:
             if waiter.replaced is not None:
                 await waiter.replaced.release()
-            association = await connect(self.node, contexts, calling_ae=self.calling_ae, watch=self._watch)
+            association = await connect(
+                self.node, contexts, calling_ae=self.calling_ae, watch=self._watch, user=user
+            )
         except BaseException:
             self._roster.own_failed()
             raise
@@ -235,6 +247,11 @@ class Pool(AsyncBlock):
         self._roster.limit = min([sum(share.associations for share in shares), *most])
         self._breaker.patience = max(share.patience for share in shares)
 
+    @property
+    def limit(self) -> int:
+        """Associations that it may have at once."""
+        return self._roster.limit
+
     def __len__(self) -> int:
         return len(self._roster.associations)
 
@@ -256,11 +273,11 @@ class Pool(AsyncBlock):
         assert pooled is not None
         return pooled
 
-    async def _wait(self, wanted: Wanted | None) -> Waiter:
+    async def _wait(self, wanted: Wanted | None, *, patient: bool = False) -> Waiter:
         if not self._alive:
             raise RuntimeError("a pool is used in its block: async with Pool(node, calling_ae=...) as pool")
         self._used = monotonic()
-        waiter = self._roster.wait(wanted)
+        waiter = self._roster.wait(wanted, patient=patient)
         try:
             await waiter.decided.wait()
         except BaseException:

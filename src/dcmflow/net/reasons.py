@@ -66,6 +66,8 @@ _ABORT_REASONS = {
     6: "invalid PDU parameter value",
 }
 
+_QUERY_RETRIEVE = "1.2.840.10008.5.1.4.1.2."
+
 _CONTEXT_RESULTS = {
     1: "user rejection",
     2: "no reason given",
@@ -200,6 +202,8 @@ def no_context(
     syntax = f" in {named(transfer_syntax)}" if transfer_syntax else ""
     if sop_class == VERIFICATION:
         hint = "it does not answer C-ECHO, which says nothing about whether it stores"
+    elif sop_class.startswith(_QUERY_RETRIEVE):
+        hint = "it does not offer this service, or not to us: its administrator can say"
     elif answered == 3:
         hint = "this kind of object has to be enabled there"
     elif answered == 4:

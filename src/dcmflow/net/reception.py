@@ -1,8 +1,8 @@
 """Takes in data sets as they arrive: small ones in memory, large ones in a file.
 
 A data set grows in one buffer, because whoever walks its elements wants it in one piece. What passes `spill` bytes, or would take
-more memory than all receptions of a listener may use for what is not whole yet, goes to a file and grows there: one block is
-filled while the one before is written.
+more memory than all receptions of a listener may use for what is not let in yet, goes to a file and grows there: one block is
+filled while the one before is written. The more go to files at once, the smaller their blocks.
 """
 
 from __future__ import annotations
@@ -27,13 +27,15 @@ if TYPE_CHECKING:
 
 SPILL: Final = 64 * 1024 * 1024
 EARLY: Final = 8 * 1024 * 1024  # where the file is to be kept anyway, there is nothing to gain from waiting
-BLOCK: Final = 4 * 1024 * 1024  # what is written to a file at once
+BLOCK: Final = 4 * 1024 * 1024  # what is written to a file at once, at most
+SMALL_BLOCK: Final = 256 * 1024  # at least
+SCARCE: Final = 1024 * 1024  # what is smaller never goes to a file
 ODDMENTS: Final = 16 * 1024 * 1024  # the largest data set of a command other than C-STORE
 WRITERS: Final = (
     8  # threads that write for all receptions of a listener: one slow disk is not to take those of everybody
 )
 
-_ROOM: Final = BLOCK + 256 * 1024  # a block, and the stretch that fills it
+_STRETCH: Final = 256 * 1024  # what comes in one piece
 
 
 @final
@@ -47,6 +49,7 @@ class Room:
 
     Attributes:
         used: bytes in memory.
+        spilling: how many data sets are going to files now.
         writers: lets so many write at once.
     """
 
@@ -54,8 +57,14 @@ class Room:
         self.spill: int = min(spill, EARLY) if landing is not None else spill
         self.most: int = max(most, spill)
         self.used: int = 0
+        self.spilling: int = 0
         self.landing: str | None = landing
         self.writers: anyio.CapacityLimiter = anyio.CapacityLimiter(WRITERS)
+
+    @property
+    def block(self) -> int:
+        """Bytes to be written to a file at once: two blocks of each of those that spill are half of `most` together."""
+        return max(SMALL_BLOCK, min(BLOCK, self.most // (4 * max(self.spilling, 1))))
 
 
 @final
@@ -79,10 +88,12 @@ class Reception:
         "_file",
         "_fill",
         "_free",
+        "_full",
         "_head",
         "_most",
         "_offset",
         "_room",
+        "_scarce",
         "_size",
         "progress",
     )
@@ -92,7 +103,7 @@ class Reception:
         self._early = early
         self._buffer = bytearray()  # what is in memory
         self._block: memoryview | None = None  # being filled for the file
-        self._fill = 0
+        self._fill = self._full = 0
         self._blocks: MemoryObjectSendStream[memoryview] | None = None
         self._free: list[bytearray] = []
         self._file: Spilled | None = None
@@ -100,6 +111,7 @@ class Reception:
         self._offset = 0
         self._size = 0
         self._most = 0
+        self._scarce = SCARCE
         self._charged = 0
         self._error: str | None = None
         self.progress: int = 0
@@ -115,7 +127,9 @@ class Reception:
         self._error = None
         if self._early is not None:
             self._early.begin(context, command)
-        self._most = self._room.spill if command.field == Field.C_STORE_RQ else ODDMENTS
+        stored = command.field == Field.C_STORE_RQ
+        self._most = self._room.spill if stored else ODDMENTS
+        self._scarce = SCARCE if stored else BLOCK
         try:
             self._head = build_meta(
                 command.affected_sop_class or "", command.affected_sop_instance or "", context.transfer_syntax
@@ -137,7 +151,7 @@ class Reception:
         early = self._early
         if early is not None and self._size >= early.wanted:
             early.feed(self._buffer)
-        return self._size > self._most or (room.used > room.most and self._size > BLOCK)
+        return self._size > self._most or (room.used > room.most and self._size > self._scarce)
 
     def _add_to_block(self, data: memoryview) -> bool:
         block, fill = self._block, self._fill
@@ -145,7 +159,7 @@ class Reception:
         end = fill + len(data)
         block[fill:end] = data
         self._fill = end
-        return end >= BLOCK
+        return end >= self._full
 
     def in_memory(self) -> Payload:
         """The data set is whole, and never went to a file. It counts as being in memory until `done`."""
@@ -156,29 +170,41 @@ class Reception:
         """Write what is handed over, in a thread, until all is."""
         self._blocks, taken = anyio.create_memory_object_stream[memoryview]()
         self._free = []
-        task_status.started()
-        with taken:
-            async for block in taken:
-                if self._error is None:
-                    await to_thread.run_sync(self._write, block, limiter=self._room.writers)
-                self._uncharge()
-                if isinstance(block.obj, bytearray) and len(block.obj) == _ROOM:
-                    self._free.append(block.obj)
+        self._room.spilling += 1
+        try:
+            task_status.started()
+            with taken:
+                async for block in taken:
+                    if self._error is None:
+                        await to_thread.run_sync(self._write, block, limiter=self._room.writers)
+                    self._uncharge()
+                    if isinstance(block.obj, bytearray) and len(block.obj) == self._room.block + _STRETCH:
+                        self._free.append(block.obj)
+        finally:
+            self._room.spilling -= 1
 
     async def hand_over(self) -> None:
         """Have what has gathered written, and begin a new block; waits while the one before is being written."""
+        await self._hand_over()
+        self._full = self._room.block
+        size = self._full + _STRETCH
+        while self._free and len(self._free[-1]) != size:
+            self._free.pop()
+        self._block = memoryview(self._free.pop() if self._free else bytearray(size))
+
+    async def _hand_over(self) -> None:
         assert self._blocks is not None
         if self._block is not None:
-            await self._blocks.send(self._block[: self._fill])
+            block, self._block = self._block[: self._fill], None
         else:
             buffer, self._buffer = self._buffer, bytearray()
-            await self._blocks.send(memoryview(buffer))
-        self._block = memoryview(self._free.pop() if self._free else bytearray(_ROOM))
+            block = memoryview(buffer)
         self._fill = 0
+        await self._blocks.send(block)
 
     async def finish(self) -> None:
         """The data set is whole: have the rest written, and nothing more."""
-        await self.hand_over()
+        await self._hand_over()
         assert self._blocks is not None
         self._blocks.close()
 

@@ -80,9 +80,10 @@ class Roster:
 
     # -- who waits
 
-    def wait(self, wanted: Wanted | None) -> Waiter:
+    def wait(self, wanted: Wanted | None, *, patient: bool = False) -> Waiter:
         """Somebody begins to wait; None: for one of his own."""
         waiter = Waiter(wanted, self._turn)
+        waiter.patient = patient
         self.waiters.append(waiter)
         self.assign()
         return waiter
@@ -159,9 +160,10 @@ class Roster:
         self._modest = (self._modest[0], max(self._modest[1], len(self.associations)))
 
     def own_opened(self, pooled: PooledAssociation) -> None:
-        """Somebody has opened one of his own."""
+        """Somebody has opened one of his own: so the peer is there, and others who wait may have more."""
         self.opening.remove(())
         self.associations.append(pooled)
+        self.assign()
 
     def own_failed(self) -> None:
         """Somebody could not, or did not want to any more."""
@@ -181,4 +183,4 @@ class Roster:
             return []
         if not self.associations:  # then they wait for the next attempt
             return []
-        return [waiter for waiter in self.waiters if now - waiter.begun >= seconds]
+        return [waiter for waiter in self.waiters if not waiter.patient and now - waiter.begun >= seconds]

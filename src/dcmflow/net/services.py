@@ -18,12 +18,13 @@ from dcmflow.net.early import Early
 from dcmflow.net.entity import Answer, ApplicationEntity
 from dcmflow.net.reasons import Idle
 from dcmflow.net.reception import Reception
-from dcmflow.net.storage import VERIFICATION
+from dcmflow.net.storage import is_storage
 from dcmflow.protocol.command import CommandSet, Field, response
 from dcmflow.status import Status
 
 if TYPE_CHECKING:
-    from dcmflow.net.association import Association, Received
+    from dcmflow.net.association import Association
+    from dcmflow.net.received import Received
 
 PATIENCE = 0.5  # seconds that an association may stay without a request once its entity drains
 
@@ -92,13 +93,15 @@ async def _answer(association: Association, entity: ApplicationEntity, received:
 
 
 async def _store(association: Association, entity: ApplicationEntity, received: Received) -> Answer:
-    if entity.store is None:
+    claim = association.desk.find(association, received) if association.desk is not None else None
+    store = entity.store if claim is None else claim.store
+    if store is None:
         return Answer(_SOP_CLASS_NOT_SUPPORTED)
-    wrong = _wrong(entity, received.command)
+    wrong = _wrong(entity, received.command, anything=claim is not None)
     if wrong is not None:
         received = received._replace(payload=None, error=wrong)
     try:
-        return await entity.store(association, received)
+        return await store(association, received)
     except (Leaving, StageError):
         raise
     except Exception as error:  # a defect: one instance is not taken, and the others are
@@ -106,15 +109,20 @@ async def _store(association: Association, entity: ApplicationEntity, received: 
         return Answer(Status.PROCESSING_FAILURE, f"{type(error).__name__}: {error}")
 
 
-def _wrong(entity: ApplicationEntity, command: CommandSet) -> Refused | None:
-    """What is wrong with a C-STORE request, whatever its data set may be."""
+def _wrong(entity: ApplicationEntity, command: CommandSet, *, anything: bool) -> Refused | None:
+    """What is wrong with a C-STORE request, whatever its data set may be.
+
+    Args:
+        anything: we have asked for it ourselves: then it is of no account what else is taken here.
+    """
     if not command.has_data:
         return Refused("no data set", status=_MISSING)
     if not command.affected_sop_class or not command.affected_sop_instance:
         return Refused("no Affected SOP Class or Instance UID", status=_MISSING)
     if max(len(command.affected_sop_class), len(command.affected_sop_instance)) > LONGEST_UID:
         return Refused("a UID has at most 64 characters", status=_INVALID_INSTANCE)
-    if not entity.supports(command.affected_sop_class) or command.affected_sop_class == VERIFICATION:
+    sop_class = command.affected_sop_class
+    if not is_storage(sop_class) or not (anything or entity.supports(sop_class)):
         return Refused(f"{command.affected_sop_class} is not stored here", status=_SOP_CLASS_NOT_SUPPORTED)
     return None
 

@@ -22,9 +22,10 @@ class Waiter(Demand):
         given: the association.
         error: why there is none.
         replaced: is to be closed before one of one's own is opened.
+        patient: waits however long it takes.
     """
 
-    __slots__ = ("begun", "decided", "error", "given", "replaced")
+    __slots__ = ("begun", "decided", "error", "given", "patient", "replaced")
 
     def __init__(self, wanted: Wanted | None, since: int) -> None:
         super().__init__(wanted, since)
@@ -33,3 +34,4 @@ class Waiter(Demand):
         self.given: PooledAssociation | None = None
         self.error: Exception | None = None
         self.replaced: PooledAssociation | None = None
+        self.patient: bool = False

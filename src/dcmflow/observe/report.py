@@ -9,12 +9,13 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from dcmflow.errors import ConfigError
 from dcmflow.flow.events import Event, InstanceDiverted, InstanceRefused, VersionKept
+from dcmflow.status import Status
 
 VERSION = 1
 PIPELINE_KEYS = ("emitted", "accepted", "dropped", "refused", "unsettled", "not_dicom", "seconds", "bytes")
@@ -28,16 +29,39 @@ class Refusals:
         kept: how many instances were not stored because a sink keeps another version of them.
         first: the first ten.
         lost: how many could not be kept, because the temporary folder is full.
+
+    Args:
+        spool: keep all of them in a temporary file.
+        keep: how many are at hand.
+        into: the file to keep them in, one that is made when this is None.
     """
 
-    def __init__(self, *, spool: bool, keep: int = 10) -> None:
+    def __init__(self, *, spool: bool, keep: int = 10, into: IO[bytes] | None = None) -> None:
         self.count: int = 0
         self.kept: int = 0
         self.lost: int = 0
         self.first: list[InstanceRefused | InstanceDiverted] = []
         self._keep = keep
         self._end = 0
-        self._file = tempfile.TemporaryFile("w+b", buffering=0, prefix="dcmflow-") if spool else None  # noqa: SIM115
+        self._file = (into or spool_file()) if spool else None
+        self._files: Sequence[IO[bytes]] = [self._file] if self._file is not None else []
+
+    @classmethod
+    def gathered(
+        cls, files: Sequence[IO[bytes]], *, kept: int = 0, lost: int = 0, keep: int = 10
+    ) -> Refusals:
+        """Those that others have kept in their files.
+
+        Args:
+            kept, lost: of all of them.
+        """
+        found = cls(spool=False, keep=keep)
+        found.kept, found.lost, found._files = kept, lost, files
+        for line in found.entries():
+            found.count += 1
+            if len(found.first) < keep:
+                found.first.append(_event(json.loads(line)))
+        return found
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, VersionKept):
@@ -58,22 +82,28 @@ class Refusals:
             self._end += written
         else:
             self.lost += 1
+            self._file.truncate(self._end)
             self._file.seek(self._end)
 
     def entries(self) -> Iterator[str]:
         """All refusals as JSON objects, one by one; only the first ones without a spool."""
-        if self._file is None:
+        if not self._files:
             yield from (json.dumps(entry(event)) for event in self.first)
-            return
-        self._file.truncate(self._end)
-        self._file.seek(0)
-        for line in self._file:
-            yield line.decode().rstrip("\n")
+        for file in self._files:
+            file.seek(0)
+            for line in file:
+                if line.endswith(b"\n"):  # else whoever wrote it was killed meanwhile
+                    yield line.decode().rstrip("\n")
 
     def close(self) -> None:
-        """Let go of the temporary file."""
-        if self._file is not None:
-            self._file.close()
+        """Let go of the temporary files."""
+        for file in self._files:
+            file.close()
+
+
+def spool_file() -> IO[bytes]:
+    """A file for refusals, without a name."""
+    return tempfile.TemporaryFile("w+b", buffering=0, prefix="dcmflow-")
 
 
 def entry(event: InstanceRefused | InstanceDiverted) -> dict[str, Any]:
@@ -92,6 +122,12 @@ def entry(event: InstanceRefused | InstanceDiverted) -> dict[str, Any]:
     if isinstance(event, InstanceDiverted):
         return {**found, "to": event.to}
     return found if event.required else {**found, "required": False}
+
+
+def _event(found: dict[str, Any]) -> InstanceRefused | InstanceDiverted:
+    """The event that such an entry was made of."""
+    facts = {**found, "status": Status(int(found["status"], 16))}
+    return InstanceDiverted(**facts) if "to" in found else InstanceRefused(**facts)
 
 
 def write_report(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta, field
 from msgspec.structs import force_setattr
@@ -30,6 +30,8 @@ class Call(Router, frozen=True):
 
     The function may be `async`. A plain one runs in the event loop and must not block.
     """
+
+    divisible: ClassVar[bool] = True
 
     function: Annotated[
         Any,

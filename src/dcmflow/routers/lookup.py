@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 from msgspec import Meta
 
@@ -26,6 +26,8 @@ class Lookup(Router, frozen=True):
     The table is read again when it has changed. A new version that cannot be read is reported, and the one before stays in
     force.
     """
+
+    divisible: ClassVar[bool] = True
 
     key: Annotated[
         str,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from msgspec import Meta
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 class Match(Router, frozen=True):
     """Sends an instance to every branch whose selector it matches; what matches none goes to the branch "*"."""
+
+    divisible: ClassVar[bool] = True
 
     branch: Annotated[
         dict[str, Annotated[str, Meta(min_length=1)]],

@@ -7,7 +7,7 @@ import os
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 import anyio
 from anyio import WouldBlock, to_thread
@@ -41,6 +41,8 @@ class Directory(_Grouping, frozen=True):
 
     Accepted means that the file has its name, and with `fsync` that file and name are on the disk.
     """
+
+    divisible: ClassVar[bool] = True
 
     path: Annotated[str, Meta(min_length=1, description="The folder; made when it is missing.")]
     layout: Annotated[

@@ -8,7 +8,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
 from anyio import to_thread
@@ -32,6 +32,8 @@ class Quarantine(Sink, frozen=True):
 
     For the `on-error` of other stages. Files are called by their SOP Instance UID.
     """
+
+    divisible: ClassVar[bool] = True
 
     path: Annotated[str, Meta(min_length=1, description="The folder; made when it is missing.")]
 

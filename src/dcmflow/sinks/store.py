@@ -50,6 +50,7 @@ class Store(_Sending, frozen=True):
 
     looks_ahead: ClassVar[bool] = True
     starts_early: ClassVar[bool] = True
+    divisible: ClassVar[bool] = True
 
     to: Annotated[
         str,
@@ -84,6 +85,18 @@ class Store(_Sending, frozen=True):
 
     def check(self, context: Context) -> None:
         self._node(context)
+
+    def divided(self, among: int, context: Context) -> Store:
+        node = self._node(context)
+        most = node.max_associations if self.to in context.nodes else self.associations
+        if min(self.associations, most) < among:
+            whose = "associations" if self.associations <= most else f"max-associations of {self.to}"
+            raise ConfigError(
+                f"{whose} is {min(self.associations, most)}, and each of {among} processes needs one: "
+                f"allow {among} or more, or start fewer processes",
+                key="associations",
+            )
+        return replace(self, associations=self.associations // among)
 
     def promise(self) -> str:
         return "accepted by"

@@ -9,6 +9,7 @@ from dcmflow._lazy import lazy_names
 _HOMES = {
     "Directory": "dcmflow.sources.directory",
     "Inlet": "dcmflow.sources.inlet",
+    "Retrieve": "dcmflow.sources.retrieve",
     "Scp": "dcmflow.sources.scp",
     "Synthetic": "dcmflow.sources.synthetic",
 }
@@ -16,6 +17,7 @@ _HOMES = {
 if TYPE_CHECKING:
     from dcmflow.sources.directory import Directory as Directory
     from dcmflow.sources.inlet import Inlet as Inlet
+    from dcmflow.sources.retrieve import Retrieve as Retrieve
     from dcmflow.sources.scp import Scp as Scp
     from dcmflow.sources.synthetic import Synthetic as Synthetic
 else:

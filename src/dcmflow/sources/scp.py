@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Hashable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import anyio
 from anyio import BrokenResourceError, ClosedResourceError
@@ -15,26 +13,28 @@ from msgspec import Meta, field
 
 from dcmflow.dicom.instance import Instance, Origin
 from dcmflow.dicom.payload import MemoryPayload
-from dcmflow.errors import ConfigError, DatasetError, Refused
+from dcmflow.errors import ConfigError, Refused
 from dcmflow.flow.context import Context, Draining, Emit
 from dcmflow.flow.events import AssociationEnded, AssociationFailed, AssociationIdle, AssociationRejected
 from dcmflow.flow.stage import HeadStart, Source
 from dcmflow.net import services
 from dcmflow.net.address import parse_listen
-from dcmflow.net.association import Association, Received
+from dcmflow.net.association import Association
+from dcmflow.net.crew import Crew
 from dcmflow.net.early import Start
 from dcmflow.net.entity import ANYONE, Answer, ApplicationEntity, Caller
-from dcmflow.net.listener import Listener, listening
+from dcmflow.net.listener import Listener
 from dcmflow.net.node import ANY_AE, Local, Timeouts, Tls
+from dcmflow.net.received import Received
 from dcmflow.net.reception import Room
-from dcmflow.net.tls import absolute, server_context
 from dcmflow.protocol.command import CommandSet
 from dcmflow.protocol.negotiation import AcceptedContext
+from dcmflow.sources.identity import mismatch
+from dcmflow.sources.landing import writable
+from dcmflow.sources.port import listener_key, place_of, shared_listener
 from dcmflow.status import Status
 from dcmflow.units import parse_duration, parse_size
 
-_MISMATCH = Status(0xA900)
-_DEFLATED = "1.2.840.10008.1.2.1.99"
 _EVENTS = {
     "rejected": AssociationRejected,
     "ended": AssociationEnded,
@@ -49,6 +49,8 @@ class Scp(Source, frozen=True):
     The answer to a C-STORE is held back until the instance has settled: Success means that every sink has accepted it, else the
     sender is told the status of the first refusal. While an instance waits for room, its association is not read.
     """
+
+    divisible: ClassVar[bool] = True
 
     listen: Annotated[
         str,
@@ -109,23 +111,20 @@ class Scp(Source, frozen=True):
 
     @asynccontextmanager
     async def open(self, context: Context) -> AsyncIterator[_Actor]:
-        place, tls, secured = self._place(context)
-        key = ("listener", place.host, place.port or context.stage)  # 0 is another port for each
-        listener = await context.resource(
-            key, lambda: listening(place.host, place.port, tls=secured, settings=tls)
-        )
-        if listener.settings != tls:
-            raise ConfigError(
-                f"two sources listen on port {place.port} and do not agree on TLS; give both the same tls, or one of them"
-                " another port",
-                key="tls",
-            )
-        actor = _Actor(self, context, listener, place.ae_title)
+        place, tls, secured = place_of(self.listen, self.tls, context)
+        crew: Crew | None = context.provided.get(Crew)
+        listener = await shared_listener(context, place, tls, secured)
+        actor = _Actor(self, context, listener, place.ae_title, crew)
         with listener.host(actor.entity):
             try:
                 yield actor
             finally:
                 actor.entity.shut()
+
+    def place(self, context: Context) -> tuple[Hashable, Local]:
+        """Where it listens: what stands for the listener, which several sources may share, and who we are there."""
+        place = parse_listen(self.listen, context.local)
+        return listener_key(place, context), place
 
     def caveat(self) -> str:
         if self.respond == "received":
@@ -133,7 +132,7 @@ class Scp(Source, frozen=True):
         return ""
 
     def check(self, context: Context) -> None:
-        place, _, _ = self._place(context)
+        place, _, _ = place_of(self.listen, self.tls, context)
         mine = self._entity(place.ae_title)
         for name, other in context.stages.items():
             if name == context.stage:
@@ -156,32 +155,25 @@ class Scp(Source, frozen=True):
             **options,
         )
 
-    def _place(self, context: Context) -> tuple[Local, Tls | None, ssl.SSLContext | None]:
-        """Where to listen, and how. Raises ConfigError: a certificate cannot be loaded."""
-        place = parse_listen(self.listen, context.local)
-        tls = self.tls or place.tls
-        if tls is None:
-            return place, None, None
-        tls = absolute(tls, context.path)
-        try:
-            return place, tls, server_context(tls)
-        except ConfigError as error:
-            raise error.at(key="tls") from None
-
 
 class _Actor:
-    def __init__(self, stage: Scp, context: Context, listener: Listener, title: str) -> None:
+    def __init__(
+        self, stage: Scp, context: Context, listener: Listener, title: str, crew: Crew | None
+    ) -> None:
         self._stage = stage
         self._context = context
         self._listener = listener
+        self._crew = crew
         self._emit: Emit | None = None
         self._over = anyio.Event()
         self._settled = stage.respond == "settled"
+        spill = parse_size(stage.spill)
         self.entity: ApplicationEntity = stage._entity(
             title,
             store=self._store,
             begin=self._begin if self._settled else None,
-            room=Room(parse_size(stage.spill), landing=_writable(context.landing)),
+            room=Room(spill, spill, landing=writable(context.landing)),
+            attendance=crew.attendance(context.stage) if crew is not None else None,
             notice=self._notice,
         )
 
@@ -195,11 +187,13 @@ class _Actor:
 
     async def _until_idle(self, patience: float) -> None:
         entity = self.entity
-        entity.last_active = anyio.current_time()
+        if self._crew is not None:
+            await self._crew.begun.wait()
+        entity.attendance.touch()
         while not self._over.is_set():
             await entity.empty()
-            left = entity.last_active + patience - anyio.current_time()
-            if left <= 0:
+            left = entity.attendance.end(patience)
+            if left is None:
                 services.drain(entity)
                 return
             with anyio.move_on_after(left):
@@ -220,7 +214,7 @@ class _Actor:
             return ()
         instance = Instance(sop_class, sop_instance, context.transfer_syntax, MemoryPayload(lead))
         try:
-            if not self.entity.supports(sop_class) or _mismatch(instance) is not None:
+            if not self.entity.supports(sop_class) or mismatch(instance) is not None:
                 return ()
         except Exception:  # a defect, which is met again and told when the instance is whole
             return ()
@@ -249,7 +243,7 @@ class _Actor:
                 move_originator=command.move_originator_ae or "",
             ),
         )
-        wrong = _mismatch(instance) if not received.starts else None  # else it has been looked at
+        wrong = mismatch(instance) if not received.starts else None  # else it has been looked at
         if wrong is not None:
             emit.refused(wrong, sop_instance_uid=instance.sop_instance_uid, size=instance.payload.size)
             return Answer(wrong.status, str(wrong))
@@ -276,35 +270,3 @@ async def _finish(starts: Sequence[Start], instance: Instance) -> None:
         async with anyio.create_task_group() as tasks:
             for start in starts:
                 tasks.start_soon(start.finish, instance)
-
-
-def _writable(folder: str | None) -> str | None:
-    """The folder, or the one above it that is there already, where files can be made."""
-    while folder and not os.path.isdir(folder):
-        above = os.path.dirname(folder)
-        folder = above if above != folder else None
-    return folder if folder and os.access(folder, os.W_OK | os.X_OK) else None
-
-
-def _mismatch(instance: Instance) -> DatasetError | Refused | None:
-    """Whether the data set is another SOP Instance than the command says (PS3.4 B.2.3, A9xx), or none at all."""
-    if instance.transfer_syntax_uid == _DEFLATED:
-        return None
-    try:
-        header = instance.header
-        sop_class, sop_instance = header.get("SOPClassUID"), header.get("SOPInstanceUID")
-    except DatasetError as error:
-        return error
-    for name, said, found in (
-        ("SOP Instance", instance.sop_instance_uid, sop_instance),
-        ("SOP Class", instance.sop_class_uid, sop_class),
-    ):
-        if not found:
-            return DatasetError(f"the data set has no {name} UID")
-        if found != said:
-            return Refused(
-                f"the data set has {name} UID {found}, the command {said}",
-                status=_MISMATCH,
-                instance_uid=instance.sop_instance_uid,
-            )
-    return None
