@@ -15,10 +15,11 @@ from dcmflow.dicom.instance import Instance
 from dcmflow.dicom.payload import MemoryPayload
 from dcmflow.flow.events import AssociationEnded, AssociationRejected
 from dcmflow.flow.statistics import PipelineStatistics
-from dcmflow.net.association import Association, Received
+from dcmflow.net.association import Association
 from dcmflow.net.entity import Answer, ApplicationEntity
 from dcmflow.net.listener import Listener, listening
 from dcmflow.net.node import Timeouts
+from dcmflow.net.received import Received
 from dcmflow.net.services import drain
 from dcmflow.status import Status
 from dcmflow.testing import ScriptedScu, Seen

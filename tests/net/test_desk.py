@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from dcmflow.dicom.instance import Instance
-from dcmflow.net.association import Association, Received
+from dcmflow.net.association import Association
 from dcmflow.net.desk import Claim, Desk
 from dcmflow.net.entity import Answer, ApplicationEntity
 from dcmflow.net.listener import Listener, listening
+from dcmflow.net.received import Received
 from dcmflow.status import Status
 from dcmflow.testing import ScriptedScu, instance
 from dcmflow.testing.instances import PRIVATE_STORAGE

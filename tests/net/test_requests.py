@@ -12,11 +12,12 @@ import pytest
 from dcmflow.dicom.query import Query
 from dcmflow.errors import AssociationAborted, NetworkError, RemoteProtocolError
 from dcmflow.net import models, retrieval
-from dcmflow.net.association import Association, Received
+from dcmflow.net.association import Association
 from dcmflow.net.entity import Answer
 from dcmflow.net.models import Model
 from dcmflow.net.node import Node, Timeouts
 from dcmflow.net.pool import Pool
+from dcmflow.net.received import Received
 from dcmflow.net.requests import Request, request
 from dcmflow.protocol.command import c_find_rq, c_get_rq
 from dcmflow.status import Status

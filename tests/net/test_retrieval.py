@@ -15,11 +15,12 @@ from dcmflow.dicom.level import Level
 from dcmflow.dicom.query import Query
 from dcmflow.errors import NoAcceptedContext, RequestFailed
 from dcmflow.net import failures, models, retrieval
-from dcmflow.net.association import Association, Received
+from dcmflow.net.association import Association
 from dcmflow.net.entity import Answer as Said
 from dcmflow.net.models import Model
 from dcmflow.net.node import Node
 from dcmflow.net.pool import Pool
+from dcmflow.net.received import Received
 from dcmflow.net.retrieval import MoveReport, get_contexts, move, retrievable
 from dcmflow.net.retrieving import added_up
 from dcmflow.protocol.command import CommandSet

@@ -10,9 +10,10 @@ import anyio.lowlevel
 import pytest
 from msgspec.structs import replace
 
-from dcmflow.net.association import TURN, Association, Received
+from dcmflow.net.association import TURN, Association
 from dcmflow.net.entity import Answer, ApplicationEntity
 from dcmflow.net.node import Timeouts
+from dcmflow.net.received import Received
 from dcmflow.net.reception import ODDMENTS, WRITERS, Room
 from dcmflow.protocol.command import CommandSet, c_echo_rq, c_find_rq, c_store_rq, encode_command
 from dcmflow.status import Status

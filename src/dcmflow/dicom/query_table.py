@@ -67,7 +67,9 @@ def _rows(path: Path, keys: Mapping[str, str], level: Level | None, *, unlimited
         except ConfigError as error:
             raise error.at(line=line) from None
         if query.unlimited and not unlimited:
-            raise ConfigError("the row asks for everything: fill in a value, or say that all is meant", line=line)
+            raise ConfigError(
+                "the row asks for everything: fill in a value, or say that all is meant", line=line
+            )
         label = " ".join(f"{key}={value}" for key, value in own.items() if value)
         yield Row(number, line, query, label or "everything")
     if not number:
@@ -85,9 +87,7 @@ def _header(line: int, cells: list[str], keys: Mapping[str, str]) -> list[str]:
         if key in header[:position]:
             raise ConfigError(f"there are two columns {key}", line=line)
         if key in keys:
-            raise ConfigError(
-                f"{key} is a column, and is given beside the table too: leave one", line=line
-            )
+            raise ConfigError(f"{key} is a column, and is given beside the table too: leave one", line=line)
     return header
 
 

@@ -59,8 +59,8 @@ class Node:
             waiting: Waiting = {}
             self.channel, self.inbox = VisibleChannel(channel, waiting), VisibleInbox(inbox, waiting)
             context.upcoming = self.inbox.upcoming
-        elif isinstance(stage, Sink) and stage.writes_directly:
-            self.channel = DirectChannel(channel, self)
+        if isinstance(stage, Sink) and (stage.writes_directly or stage.starts_early):
+            self.channel = DirectChannel(self.channel, self)
         self._writing = 0
 
     @property
@@ -69,6 +69,11 @@ class Node:
         if self._writing and self.stage.tasks == 1:
             return False
         return not self.inbox.statistics().current_buffer_used
+
+    @property
+    def starts_early(self) -> bool:
+        """It can begin with what is still arriving."""
+        return isinstance(self.stage, Sink) and self.stage.starts_early and self.at_rest
 
     def statistics(self) -> StageStatistics:
         counters = self.counters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,9 +20,11 @@ from dcmflow.status import Status
 if TYPE_CHECKING:
     from dcmflow.dicom.instance import Instance
     from dcmflow.dicom.selector import Selector
+    from dcmflow.flow.actor import Node
     from dcmflow.flow.ledger import Ledger
     from dcmflow.flow.outlet import Fanout
     from dcmflow.flow.resources import Resources
+    from dcmflow.flow.stage import HeadStart
     from dcmflow.flow.statistics import Counters
 
 T = TypeVar("T")
@@ -133,13 +135,20 @@ class Emit:
     """
 
     def __init__(
-        self, context: Context, ledger: Ledger, fanout: Fanout, counters: Counters, on_error: str = "refuse"
+        self,
+        context: Context,
+        ledger: Ledger,
+        fanout: Fanout,
+        counters: Counters,
+        on_error: str = "refuse",
+        followers: Sequence[Node] = (),
     ) -> None:
         self._context = context
         self._ledger = ledger
         self._fanout = fanout
         self._counters = counters
         self._on_error = on_error
+        self._followers = followers
         self._in_flight = 0
         self._at_once = 0
         self._finished = False
@@ -182,6 +191,27 @@ class Emit:
                 self._at_once = 0
                 await checkpoint()
         return receipt
+
+    def begin(self, instance: Instance) -> list[HeadStart]:
+        """Have the sinks that come next begin with an instance that is still arriving; all of them or none.
+
+        Nothing of it is in the books before it is emitted, whole, once its head starts have finished. So no sink is kept waiting by
+        the head start of another. Nobody is overtaken: where others wait, nothing is begun.
+
+        Args:
+            instance: with the beginning of its data set.
+        """
+        starts: list[HeadStart] = []
+        if self._ledger.capacity.waiting or not all(node.starts_early for node in self._followers):
+            return starts
+        for node in self._followers:
+            start: HeadStart | None = node.actor.begin(instance)
+            if start is None:
+                for begun in starts:
+                    begun.abandon()
+                return []
+            starts.append(start)
+        return starts
 
     async def idle(self) -> None:
         """Wait until nothing this source emitted is unsettled or on its way in."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, final
 from anyio.streams.memory import MemoryObjectSendStream
 
 from dcmflow.flow.delivery import Delivery
+from dcmflow.flow.visible_inbox import VisibleChannel
 
 if TYPE_CHECKING:
     from dcmflow.flow.actor import Node
@@ -24,7 +25,7 @@ class DirectChannel:
 
     __slots__ = ("_channel", "_node", "_open")
 
-    def __init__(self, channel: MemoryObjectSendStream[Delivery], node: Node) -> None:
+    def __init__(self, channel: MemoryObjectSendStream[Delivery] | VisibleChannel, node: Node) -> None:
         self._channel = channel
         self._node = node
         self._open = True

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio.abc import TaskStatus
 
+from dcmflow.dicom.freed_memory import keep_freed_memory
 from dcmflow.dicom.instance import Instance
 from dcmflow.errors import GraphError, StageError
 from dcmflow.flow.actor import Node
@@ -177,7 +178,12 @@ class Running:
                 node.diverted = self._nodes[node.stage.on_error].channel.clone()
             if isinstance(node.stage, Source):
                 node.emit = Emit(
-                    node.context, self._ledger, node.outlet.main, node.counters, node.stage.on_error
+                    node.context,
+                    self._ledger,
+                    node.outlet.main,
+                    node.counters,
+                    node.stage.on_error,
+                    [self._nodes[target] for target in graph.targets(name).get(None, ())],
                 )
         for node in self._nodes.values():
             node.channel.close()
@@ -204,6 +210,7 @@ class Running:
             raise self._ledger.failure
 
     async def _run_stages(self, task_status: TaskStatus[None]) -> None:
+        keep_freed_memory()
         with self._stop:
             async with self._resources, AsyncExitStack() as stack:
                 for name, node in reversed(self._nodes.items()):

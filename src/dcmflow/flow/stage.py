@@ -79,6 +79,23 @@ class SinkActor(Protocol):
         """
 
 
+class HeadStart(Protocol):
+    """What a sink does with an instance that is still arriving; see `Sink.starts_early`, `Emit.begin`."""
+
+    def feed(self, data: bytearray) -> int:
+        """More has arrived: `data` is what there is of the data set, from the beginning on.
+
+        Returns:
+            from what size on it is to be called again; 0: it has come to nothing.
+        """
+
+    async def finish(self, instance: Instance) -> None:
+        """The instance is whole; do the rest. What came of it, failures too, the sink says when it is to write the instance."""
+
+    def abandon(self) -> None:
+        """It will not become whole, or will not be emitted. Nothing happens when it is finished."""
+
+
 class Inbox(AsyncIterable["Delivery"], Protocol):
     """What a stream actor takes deliveries from; iteration ends when all stages before it have ended."""
 
@@ -216,6 +233,10 @@ class Sink(Stage, frozen=True, kw_only=True):
             description="False: best effort. What this sink refuses is counted, but does not refuse the instance."
         ),
     ] = True
+
+    starts_early: ClassVar[bool] = False
+    """True: its actor has `begin(instance)`, which returns a `HeadStart` or None, and `write_nowait(instance)`, which says what
+    came of it, or raises where nothing did."""
 
     @property
     def writes_directly(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, final
+from typing import TYPE_CHECKING, Final, NoReturn, final
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -24,8 +24,11 @@ from dcmflow.errors import (
 from dcmflow.net import reasons
 from dcmflow.net.farewell import last_words, linger
 from dcmflow.net.node import Timeouts
+from dcmflow.net.outgoing import Outgoing
+from dcmflow.net.received import Received
 from dcmflow.net.reception import ODDMENTS, Reception
-from dcmflow.protocol.command import CommandSet, Field
+from dcmflow.protocol.begun import Begun
+from dcmflow.protocol.command import CommandSet, Field, encode_command
 from dcmflow.protocol.connection import Connection
 from dcmflow.protocol.events import Closed, Command, Data, Event, Message
 from dcmflow.protocol.fragment import LITTLE
@@ -42,21 +45,6 @@ if TYPE_CHECKING:
 
 PROGRESS: Final = 4096  # bytes of a data set that must come within a `dimse` timeout
 TURN: Final = 32  # events that need no waiting before others get a turn
-
-
-class Received(NamedTuple):
-    """A DIMSE message from the peer.
-
-    Attributes:
-        context: the presentation context it came in.
-        payload: its data set; None where it has none.
-        error: why it has none although one came.
-    """
-
-    context: AcceptedContext
-    command: CommandSet
-    payload: Payload | None = None
-    error: Refused | None = None
 
 
 @final
@@ -156,6 +144,12 @@ class Association:
         for portion in connection.send_in_portions(message.context_id, message.command, data):
             await self._write(portion, self.dimse)
             await checkpoint()
+
+    def begin(self, context_id: int, command: CommandSet) -> Outgoing:
+        """Begin a message before its data set is whole. Raises LocalProtocolError: it cannot be sent."""
+        self._connection.send(Message(context_id, command, []))
+        begun = Begun(context_id, encode_command(command), self.maximum_length)
+        return Outgoing(begun, self._transport, self._write)
 
     async def respond(
         self, context_id: int, command: CommandSet, data: Sequence[Buffer] | None = None

@@ -28,7 +28,8 @@ from dcmflow.net.storage import is_storage
 from dcmflow.status import Status
 
 if TYPE_CHECKING:
-    from dcmflow.net.association import Association, Received
+    from dcmflow.net.association import Association
+    from dcmflow.net.received import Received
 
 NOT_ASKED_FOR: Final = Status(0x0124)
 

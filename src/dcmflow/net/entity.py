@@ -10,6 +10,7 @@ import anyio
 
 from dcmflow.errors import ConfigError
 from dcmflow.net.crew import Attendance
+from dcmflow.net.early import Begin
 from dcmflow.net.node import Timeouts
 from dcmflow.net.reception import Room
 from dcmflow.net.storage import VERIFICATION, is_storage
@@ -18,7 +19,8 @@ from dcmflow.protocol.pdu import AssociateReject
 from dcmflow.status import Status
 
 if TYPE_CHECKING:
-    from dcmflow.net.association import Association, Received
+    from dcmflow.net.association import Association
+    from dcmflow.net.received import Received
 
 ANYONE = "*"
 
@@ -50,6 +52,7 @@ class ApplicationEntity:
             Empty: anyone.
         store: takes C-STORE requests (PS3.7 9.1.1) with their data sets, or with the error that kept one from being taken
             in; None: no storage is accepted.
+        begin: is asked, with the first bytes of a data set that is larger, what can be begun with while it arrives; None: nothing.
         sop_classes, transfer_syntaxes: UIDs; empty: all.
         max_associations: further ones are rejected as transient.
         max_pdu: the P-DATA-TF length that is offered, in bytes.
@@ -68,6 +71,7 @@ class ApplicationEntity:
         *,
         accept_from: Iterable[str] = (),
         store: Store | None = None,
+        begin: Begin | None = None,
         sop_classes: Iterable[str] = (),
         transfer_syntaxes: Sequence[str] = (),
         max_associations: int = 64,
@@ -80,6 +84,7 @@ class ApplicationEntity:
         self.title = title
         self.callers: tuple[Caller, ...] = tuple(Caller.parse(text) for text in accept_from)
         self.store = store
+        self.begin = begin
         self.sop_classes: frozenset[str] = frozenset(sop_classes)
         self.transfer_syntaxes: tuple[str, ...] = tuple(transfer_syntaxes)
         self.max_associations = max_associations

@@ -27,8 +27,9 @@ from dcmflow.protocol.items import UserInformation
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
-    from dcmflow.net.association import Association, Received
+    from dcmflow.net.association import Association
     from dcmflow.net.pool import Pool
+    from dcmflow.net.received import Received
 
 _AHEAD: Final = 256  # records that may wait for their reader; until he takes them, the peer is not read
 _WORTH: Final = 4  # requests for which another association pays

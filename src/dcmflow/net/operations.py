@@ -17,6 +17,7 @@ from dcmflow.status import Status
 if TYPE_CHECKING:
     from dcmflow.dicom.instance import Instance
     from dcmflow.net.association import Association
+    from dcmflow.protocol.fragment import Buffer
     from dcmflow.protocol.negotiation import AcceptedContext
 
 
@@ -60,27 +61,46 @@ async def store(
         DatasetError: the instance cannot be read.
         NetworkError, RemoteProtocolError: there was no answer; whether the peer has it is not known.
     """
-    context: AcceptedContext | None = association.context(
-        instance.sop_class_uid, instance.transfer_syntax_uid
-    )
+    context, command = store_request(association, instance, priority, move_originator)
+    await association.send(Message(context.id, command, data_of(instance)))
+    return await answer(association, command)
+
+
+def store_request(
+    association: Association,
+    instance: Instance,
+    priority: int = 0,
+    move_originator: tuple[str, int] | None = None,
+) -> tuple[AcceptedContext, CommandSet]:
+    """The C-STORE-RQ for an instance. Raises NoAcceptedContext."""
+    wanted = (instance.sop_class_uid, instance.transfer_syntax_uid)
+    context = association.context(*wanted)
     if context is None:
-        wanted = (instance.sop_class_uid, instance.transfer_syntax_uid)
         raise reasons.no_context(association.peer, *wanted, association.refused.get(wanted))
-    message_id = association.next_message_id()
     title, number = move_originator or (None, None)
     command = c_store_rq(
-        message_id,
+        association.next_message_id(),
         instance.sop_class_uid,
         instance.sop_instance_uid,
         priority,
         move_originator_ae=title,
         move_originator_id=number,
     )
+    return context, command
+
+
+def data_of(instance: Instance) -> list[Buffer]:
+    """What follows the command. Raises DatasetError."""
     segments = instance.payload.segments()
     if instance.payload.size & 1:  # PS3.8 E.1, PS3.5 A.5: what is deflated ends with a null then
-        segments = [*segments, b"\0"]
-    await association.send(Message(context.id, command, segments))
-    response = await answer_to(association, message_id)
+        segments.append(b"\0")
+    return segments
+
+
+async def answer(association: Association, request: CommandSet) -> Answer:
+    """The peer's status and comment; see `answer_to`."""
+    assert request.message_id is not None
+    response = await answer_to(association, request.message_id)
     return Answer(status_of(response), response.error_comment or "")
 
 

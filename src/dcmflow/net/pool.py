@@ -30,6 +30,7 @@ from dcmflow.net.connect import connect
 from dcmflow.net.context_memory import ContextMemory
 from dcmflow.net.contexts import Wanted
 from dcmflow.net.entity import Answer
+from dcmflow.net.head_start import HeadStart
 from dcmflow.net.node import Node
 from dcmflow.net.opener import Opener
 from dcmflow.net.pooled_association import PooledAssociation
@@ -91,6 +92,7 @@ class Pool(AsyncBlock):
         self._breaker = Breaker(patience)
         self._roster = Roster(self._alone.associations, self._breaker, self._memory, self._open)
         self._used = monotonic()
+        self._starts: set[HeadStart] = set()
         self._alive = False
         self._releases: TaskGroup
         self._work: TaskGroup
@@ -109,6 +111,32 @@ class Pool(AsyncBlock):
         """
         wanted = (instance.sop_class_uid, instance.transfer_syntax_uid)
         return await self.perform(wanted, lambda association: operations.store(association, instance))
+
+    def begin(self, instance: Instance) -> HeadStart | None:
+        """Begin to C-STORE an instance that is still arriving; None: not now.
+
+        Nothing is begun while an association is in use: then the peer has something to do already, and nothing would be gained.
+
+        Args:
+            instance: with what has arrived of it.
+        """
+        roster, wanted = self._roster, (instance.sop_class_uid, instance.transfer_syntax_uid)
+        if not self._alive or roster.waiters or any(pooled.busy for pooled in roster.associations):
+            return None
+        if (pooled := roster.take(wanted)) is None:
+            return None
+        try:
+            context, command = operations.store_request(pooled.association, instance)
+            message = pooled.association.begin(context.id, command)
+        except _UNSENT:
+            message = None
+        if message is None or not message.possible:
+            roster.free(pooled)
+            return None
+        self._memory.use(wanted)
+        start = HeadStart(roster, pooled, message, command, self._starts.discard)
+        self._starts.add(start)
+        return start
 
     async def echo(self) -> Status:
         """C-ECHO. Raises NetworkError, RemoteProtocolError."""
@@ -331,6 +359,8 @@ class Pool(AsyncBlock):
                     self._end(pooled)
                 else:
                     await self._look_at(pooled)
+            for start in list(self._starts):
+                start.look()
             self._tell_the_stuck()
 
     async def _look_at(self, pooled: PooledAssociation) -> None:

@@ -8,7 +8,7 @@ filled while the one before is written. The more go to files at once, the smalle
 from __future__ import annotations
 
 import tempfile
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 import anyio
 from anyio import to_thread
@@ -21,6 +21,9 @@ from dcmflow.dicom.spilled import Spilled
 from dcmflow.errors import DatasetError, Refused
 from dcmflow.protocol.command import CommandSet, Field
 from dcmflow.protocol.negotiation import AcceptedContext
+
+if TYPE_CHECKING:
+    from dcmflow.net.early import Early
 
 SPILL: Final = 64 * 1024 * 1024
 EARLY: Final = 8 * 1024 * 1024  # where the file is to be kept anyway, there is nothing to gain from waiting
@@ -68,6 +71,9 @@ class Room:
 class Reception:
     """Takes in one data set after the other.
 
+    Args:
+        early: is shown data sets as they grow in memory.
+
     Attributes:
         progress: bytes that came since somebody set it to 0.
     """
@@ -77,6 +83,7 @@ class Reception:
         "_blocks",
         "_buffer",
         "_charged",
+        "_early",
         "_error",
         "_file",
         "_fill",
@@ -91,8 +98,9 @@ class Reception:
         "progress",
     )
 
-    def __init__(self, room: Room | None = None) -> None:
+    def __init__(self, room: Room | None = None, early: Early | None = None) -> None:
         self._room = room or Room()
+        self._early = early
         self._buffer = bytearray()  # what is in memory
         self._block: memoryview | None = None  # being filled for the file
         self._fill = self._full = 0
@@ -117,6 +125,8 @@ class Reception:
         self.discard()
         self._size = self.progress = 0
         self._error = None
+        if self._early is not None:
+            self._early.begin(context, command)
         stored = command.field == Field.C_STORE_RQ
         self._most = self._room.spill if stored else ODDMENTS
         self._scarce = SCARCE if stored else BLOCK
@@ -138,6 +148,9 @@ class Reception:
         room = self._room
         room.used += count
         self._charged += count
+        early = self._early
+        if early is not None and self._size >= early.wanted:
+            early.feed(self._buffer)
         return self._size > self._most or (room.used > room.most and self._size > self._scarce)
 
     def _add_to_block(self, data: memoryview) -> bool:
@@ -220,10 +233,14 @@ class Reception:
 
     def done(self) -> None:
         """Somebody else answers for the memory of the data set now."""
+        if self._early is not None:
+            self._early.end()
         self._uncharge()
 
     def discard(self) -> None:
         """It will not become whole."""
+        if self._early is not None:
+            self._early.end()
         self._uncharge()
         if self._buffer:
             self._buffer = bytearray()

@@ -17,7 +17,8 @@ from dcmflow.protocol.events import Command, Data, Message
 from dcmflow.status import Status
 
 if TYPE_CHECKING:
-    from dcmflow.net.association import Association, Received
+    from dcmflow.net.association import Association
+    from dcmflow.net.received import Received
     from dcmflow.net.reception import Reception
     from dcmflow.protocol.negotiation import AcceptedContext
 

@@ -22,7 +22,8 @@ from dcmflow.protocol.items import ProposedContext, Role, UserInformation
 from dcmflow.status import Status
 
 if TYPE_CHECKING:
-    from dcmflow.net.association import Association, Received
+    from dcmflow.net.association import Association
+    from dcmflow.net.received import Received
     from dcmflow.protocol.negotiation import AcceptedContext
 
 _FAILED_UIDS: Final = 0x00080058  # Failed SOP Instance UID List

@@ -24,9 +24,10 @@ from dcmflow.net.wanted import resolve, singly
 from dcmflow.status import Status
 
 if TYPE_CHECKING:
-    from dcmflow.net.association import Association, Received
+    from dcmflow.net.association import Association
     from dcmflow.net.node import Node
     from dcmflow.net.pool import Pool
+    from dcmflow.net.received import Received
 
 _SOME_FAILED: Final = Status(0xB000)
 

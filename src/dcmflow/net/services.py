@@ -14,6 +14,7 @@ from dcmflow.errors import (
     Refused,
     StageError,
 )
+from dcmflow.net.early import Early
 from dcmflow.net.entity import Answer, ApplicationEntity
 from dcmflow.net.reasons import Idle
 from dcmflow.net.reception import Reception
@@ -22,7 +23,8 @@ from dcmflow.protocol.command import CommandSet, Field, response
 from dcmflow.status import Status
 
 if TYPE_CHECKING:
-    from dcmflow.net.association import Association, Received
+    from dcmflow.net.association import Association
+    from dcmflow.net.received import Received
 
 PATIENCE = 0.5  # seconds that an association may stay without a request once its entity drains
 
@@ -38,7 +40,8 @@ class Leaving(DcmflowError):
 
 async def serve(association: Association, entity: ApplicationEntity) -> None:
     """Answer requests until the association ends. What ends it other than a release is told as a notice."""
-    reception = Reception(entity.room)
+    early = Early(association, entity.begin) if entity.begin is not None else None
+    reception = Reception(entity.room, early)
     try:
         with association.scope:
             while True:
@@ -48,6 +51,8 @@ async def serve(association: Association, entity: ApplicationEntity) -> None:
                     return
                 if draining and received.command.field == Field.C_STORE_RQ:
                     raise Leaving
+                if early is not None and early.starts:
+                    received = received._replace(starts=early.starts)
                 await _answer(association, entity, received)
                 del received  # or it would stay while the next one is awaited
                 reception.done()

@@ -206,6 +206,17 @@ class Transport:
         if self._closed:
             raise ConnectionAbortedError("the connection was closed from this side")
 
+    def write_some(self, buffers: Sequence[Buffer]) -> int:
+        """Write what goes without waiting; returns how many bytes that were. Not for TLS.
+
+        Raises:
+            OSError: the connection is lost.
+        """
+        try:
+            return self._socket.sendmsg(buffers[:_MOST])
+        except (BlockingIOError, InterruptedError):
+            return 0
+
     def write_now(self, buffers: Sequence[Buffer]) -> None:
         """Write as much as goes without waiting: the farewell of a connection that is given up.
 

@@ -21,8 +21,8 @@ SMALLEST: Final = 8  # a PDU with fewer bytes could not carry anything
 LITTLE: Final = 1024  # who takes less in one PDU gets a message in portions
 OVERHEAD: Final = 6  # PDV item length, context id and message control header count as part of the PDU
 
-_HEAD: Final = Struct(">BxIIBB")
-HEAD_SIZE: Final = _HEAD.size
+HEAD: Final = Struct(">BxIIBB")
+HEAD_SIZE: Final = HEAD.size
 _PORTION: Final = 512  # PDUs
 
 
@@ -45,7 +45,7 @@ def fragments(
         maximum_length: of the receiver, in bytes; 0: any.
     """
     most = room(maximum_length)
-    pack = _HEAD.pack
+    pack = HEAD.pack
     size = len(command)
     if size <= most:
         first = pack(4, size + 6, size + 2, context_id, COMMAND | LAST) + command
@@ -59,11 +59,18 @@ def fragments(
     left = sum(map(len, data))
     if left <= most:
         return [first + pack(4, left + 6, left + 2, context_id, LAST), *data]
-    return _cut(first, context_id, data, left, most)
+    return cut(first, context_id, data, left, most)
 
 
-def _cut(first: bytes, context_id: int, data: Sequence[Buffer], left: int, most: int) -> list[Buffer]:
-    pack = _HEAD.pack
+def cut(first: bytes, context_id: int, data: Sequence[Buffer], left: int, most: int) -> list[Buffer]:
+    """The buffers of a data set that needs several PDUs, or of the beginning of one.
+
+    Args:
+        first: what stands before them.
+        left: bytes to the end of the data set; more than `most`.
+        most: bytes in one PDU.
+    """
+    pack = HEAD.pack
     full = pack(4, most + 6, most + 2, context_id, 0)
     result: list[Buffer] = [first + full]
     missing = most  # bytes that the PDU begun still needs
@@ -88,9 +95,9 @@ def portions(context_id: int, command: bytes, data: Sequence[Buffer], maximum_le
     left, most = sum(map(len, data)), room(maximum_length)
     for part in _parts(data, most * _PORTION):
         if left > most:
-            yield _cut(bytes(head), context_id, part, left, most)
+            yield cut(bytes(head), context_id, part, left, most)
         else:
-            yield [bytes(head) + _HEAD.pack(4, left + 6, left + 2, context_id, LAST), *part]
+            yield [bytes(head) + HEAD.pack(4, left + 6, left + 2, context_id, LAST), *part]
         left -= sum(map(len, part))
         head = b""
 

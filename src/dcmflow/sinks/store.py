@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, ClassVar, Final
 
+from anyio import WouldBlock
 from msgspec import Meta
 from msgspec.structs import replace
 
@@ -18,6 +19,7 @@ from dcmflow.net.address import parse_node
 from dcmflow.net.breaker import HOLD
 from dcmflow.net.contexts import Wanted
 from dcmflow.net.entity import Answer
+from dcmflow.net.head_start import HeadStart
 from dcmflow.net.node import Local, Node, Timeouts, ae_title
 from dcmflow.net.pool import Pool
 from dcmflow.status import Status
@@ -47,6 +49,7 @@ class Store(_Sending, frozen=True):
     """
 
     looks_ahead: ClassVar[bool] = True
+    starts_early: ClassVar[bool] = True
     divisible: ClassVar[bool] = True
 
     to: Annotated[
@@ -134,9 +137,28 @@ class _Actor:
         self._context = context
         self._pool = pool
         self._warned: set[Status] = set()
+        self._begun: dict[int, tuple[HeadStart, Instance]] = {}  # finished, by identity of the instance
+
+    def begin(self, instance: Instance) -> _Begun | None:
+        start = self._pool.begin(instance)
+        return None if start is None else _Begun(start, self._begun)
+
+    def write_nowait(self, instance: Instance) -> bool | None:
+        start, _ = self._begun.get(id(instance), (None, None))
+        if start is None or start.failed or (answer := start.result()) is None:
+            raise WouldBlock
+        judgement = self._judged(instance, answer)
+        del self._begun[id(instance)]
+        return judgement
 
     async def write(self, instance: Instance) -> bool | None:
-        answer = await self._pool.store(instance)
+        start, _ = self._begun.pop(id(instance), (None, None))
+        answer = None if start is None else start.result()
+        if answer is None:
+            answer = await self._pool.store(instance)
+        return self._judged(instance, answer)
+
+    def _judged(self, instance: Instance, answer: Answer) -> bool | None:
         if answer.status == Status.SUCCESS:
             return None
         if answer.status == _DUPLICATE:
@@ -168,6 +190,25 @@ class _Actor:
             instance_uid=instance.sop_instance_uid,
             transient=status & 0xFF00 == 0xA700 or status == _RESOURCE_LIMITATION,
         )
+
+
+class _Begun:
+    """A head start, and where what comes of it is kept until the instance is written."""
+
+    def __init__(self, start: HeadStart, begun: dict[int, tuple[HeadStart, Instance]]) -> None:
+        self._start = start
+        self._begun = begun
+        self._key = 0
+        self.feed = start.feed
+
+    async def finish(self, instance: Instance) -> None:
+        await self._start.finish(instance)
+        self._key = id(instance)
+        self._begun[self._key] = self._start, instance
+
+    def abandon(self) -> None:
+        self._start.abandon()
+        self._begun.pop(self._key, None)
 
 
 def _said(answer: Answer) -> str:

@@ -33,8 +33,9 @@ from dcmflow.sources.identity import mismatch
 
 if TYPE_CHECKING:
     from dcmflow.flow.context import Emit
-    from dcmflow.net.association import Association, Received
+    from dcmflow.net.association import Association
     from dcmflow.net.pool import Pool
+    from dcmflow.net.received import Received
 
 UNKNOWN_DESTINATION: Final = 0xA801
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Hashable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Literal
@@ -12,18 +12,23 @@ from anyio import BrokenResourceError, ClosedResourceError
 from msgspec import Meta, field
 
 from dcmflow.dicom.instance import Instance, Origin
+from dcmflow.dicom.payload import MemoryPayload
 from dcmflow.errors import ConfigError, Refused
 from dcmflow.flow.context import Context, Draining, Emit
 from dcmflow.flow.events import AssociationEnded, AssociationFailed, AssociationIdle, AssociationRejected
-from dcmflow.flow.stage import Source
+from dcmflow.flow.stage import HeadStart, Source
 from dcmflow.net import services
 from dcmflow.net.address import parse_listen
-from dcmflow.net.association import Association, Received
+from dcmflow.net.association import Association
 from dcmflow.net.crew import Crew
+from dcmflow.net.early import Start
 from dcmflow.net.entity import ANYONE, Answer, ApplicationEntity, Caller
 from dcmflow.net.listener import Listener
 from dcmflow.net.node import ANY_AE, Local, Timeouts, Tls
+from dcmflow.net.received import Received
 from dcmflow.net.reception import Room
+from dcmflow.protocol.command import CommandSet
+from dcmflow.protocol.negotiation import AcceptedContext
 from dcmflow.sources.identity import mismatch
 from dcmflow.sources.landing import writable
 from dcmflow.sources.port import listener_key, place_of, shared_listener
@@ -166,6 +171,7 @@ class _Actor:
         self.entity: ApplicationEntity = stage._entity(
             title,
             store=self._store,
+            begin=self._begin if self._settled else None,
             room=Room(spill, spill, landing=writable(context.landing)),
             attendance=crew.attendance(context.stage) if crew is not None else None,
             notice=self._notice,
@@ -198,6 +204,22 @@ class _Actor:
         await self.entity.empty()
         self._over.set()
 
+    def _begin(
+        self, association: Association, context: AcceptedContext, command: CommandSet, lead: bytes
+    ) -> Sequence[HeadStart]:
+        """Hand on an instance of which these are the first bytes."""
+        assert self._emit is not None
+        sop_class, sop_instance = command.affected_sop_class, command.affected_sop_instance
+        if not sop_class or not sop_instance or self.entity.draining:
+            return ()
+        instance = Instance(sop_class, sop_instance, context.transfer_syntax, MemoryPayload(lead))
+        try:
+            if not self.entity.supports(sop_class) or mismatch(instance) is not None:
+                return ()
+        except Exception:  # a defect, which is met again and told when the instance is whole
+            return ()
+        return self._emit.begin(instance)
+
     async def _store(self, association: Association, received: Received) -> Answer:
         command, emit = received.command, self._emit
         assert emit is not None
@@ -221,10 +243,11 @@ class _Actor:
                 move_originator=command.move_originator_ae or "",
             ),
         )
-        wrong = mismatch(instance)
+        wrong = mismatch(instance) if not received.starts else None  # else it has been looked at
         if wrong is not None:
             emit.refused(wrong, sop_instance_uid=instance.sop_instance_uid, size=instance.payload.size)
             return Answer(wrong.status, str(wrong))
+        await _finish(received.starts, instance)
         try:
             receipt = await emit(instance, begun=True)
         except (Draining, BrokenResourceError, ClosedResourceError):
@@ -237,3 +260,13 @@ class _Actor:
 
     def _notice(self, kind: str, peer: str, text: str) -> None:
         self._context.report(_EVENTS[kind](stage=self._context.stage, peer=peer, reason=text))
+
+
+async def _finish(starts: Sequence[Start], instance: Instance) -> None:
+    """Have what was begun with the instance done, all at once."""
+    if len(starts) == 1:
+        await starts[0].finish(instance)
+    elif starts:
+        async with anyio.create_task_group() as tasks:
+            for start in starts:
+                tasks.start_soon(start.finish, instance)
