@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcmflow.dicom.criteria import all_of, any_of, criterion, is_empty
 from dcmflow.catalog.matching import Finding, Matcher, Verdict, values_at
 from dcmflow.dicom import tags
 from dcmflow.dicom.charset import codecs_for
+from dcmflow.dicom.criteria import all_of, any_of, criterion, is_empty
 from dcmflow.dicom.encoding import encoding_of
 from dcmflow.dicom.header import Header
 from dcmflow.dicom.level import Level

@@ -156,10 +156,10 @@ def test_every_value_has_an_origin() -> None:
     origins = {key: origin for key, _, origin in Settings.loads(EXAMPLE, file="c.toml").resolved()}
     assert origins["nodes.mypacs.host"] == origins["nodes.mypacs.port"] == "c.toml:8"
     assert origins["nodes.mypacs.timeouts.acse"] == "default"
-    assert origins["nodes.parts.timeouts.acse"] == "c.toml:15"
-    assert origins["nodes.parts.tls.server-name"] == "c.toml:22"
+    assert origins["nodes.parts.timeouts.acse"] == "c.toml:16"
+    assert origins["nodes.parts.tls.server-name"] == "c.toml:23"
     assert origins["dirs.here.layout"] == "default"
-    assert origins["selectors.internal"] == "c.toml:33"
+    assert origins["selectors.internal"] == "c.toml:34"
 
 
 @pytest.mark.parametrize(
