@@ -39,19 +39,22 @@ Take = Callable[[Record], Awaitable[None]]
 
 
 @asynccontextmanager
-async def finding(pool: Pool, query: Query, *, verify: bool = True) -> AsyncIterator[Found]:
+async def finding(
+    pool: Pool, query: Query, *, verify: bool = True, bare: bool = False
+) -> AsyncIterator[Found]:
     """Ask; leaving the block calls off what is still under way (C-CANCEL).
 
     Args:
         verify: leave out what does not match the query, or of which that cannot be told. Else the reader does that, for the
             keys of the level that is asked for.
+        bare: only the unique keys are asked for, and what the query names.
     """
     give, take = anyio.create_memory_object_stream[Record](_AHEAD)
     found = Found(take)
     failure: BaseException | None = None
     with take:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_run, _Finder(pool, query, found, give, verify=verify), give, found)
+            tasks.start_soon(_run, _Finder(pool, query, found, give, verify=verify, bare=bare), give, found)
             try:
                 yield found
             except Exception as error:  # is not to come out in a group
@@ -73,7 +76,14 @@ async def _run(finder: _Finder, give: MemoryObjectSendStream[Record], found: Fou
 @final
 class _Finder:
     def __init__(
-        self, pool: Pool, query: Query, found: Found, give: MemoryObjectSendStream[Record], *, verify: bool
+        self,
+        pool: Pool,
+        query: Query,
+        found: Found,
+        give: MemoryObjectSendStream[Record],
+        *,
+        verify: bool,
+        bare: bool,
     ) -> None:
         self._pool = pool
         self._query = query
@@ -84,13 +94,14 @@ class _Finder:
         self._failed: list[RequestFailed] = []  # of parts
         self._lists = True  # the peer seems to take lists of UIDs
         self._verify = verify
+        self._bare = bare
         self._matcher = Matcher(query)
 
     async def run(self) -> None:
         async with self._associate() as association:
             model = self._choose(association)
             self._found.model = model
-            plan = Plan(self._query, model.top)
+            plan = Plan(self._query, model.top, bare=self._bare)
             at_once = len(plan.levels) > 1 and (
                 plan.by_unique_key or models.is_relational(association, model, "find")
             )

@@ -26,14 +26,16 @@ class Plan:
     Args:
         query: what is wanted.
         top: the highest level of the model.
+        bare: unique keys are all that is of interest: whatever else is asked for may cost the server a look into files.
 
     Attributes:
         bottom: the lowest level that has to be asked: keys may restrict what lies below what is wanted.
         levels: those to be asked, the top first.
     """
 
-    def __init__(self, query: Query, top: Level) -> None:
+    def __init__(self, query: Query, top: Level, *, bare: bool = False) -> None:
         self.query = query
+        self._bare = bare
         self.top: Level = top
         wanted = max(query.level, top)
         self.bottom: Level = max([wanted, *map(level_of, query.conditions)])
@@ -44,7 +46,7 @@ class Plan:
         keys: dict[str, str] = {}
         for level in Level:
             if level <= self.bottom:
-                keys |= dict.fromkeys(_returned(level, counts=level is self.bottom), "")
+                keys |= dict.fromkeys(self._returned(level, counts=level is self.bottom), "")
         return Query(
             self.bottom,
             keys | {key: value for key, value in self.query.keys.items() if level_of(key) <= self.bottom},
@@ -64,11 +66,16 @@ class Plan:
                 )
         own = [each for each in Level if self._asked_at(each) is level]
         for each in own:
-            keys |= dict.fromkeys(_returned(each, counts=each is level), "")
+            keys |= dict.fromkeys(self._returned(each, counts=each is level), "")
         given = {
             key: value for key, value in self.query.keys.items() if self._asked_at(level_of(key)) is level
         }
         return Query(level, keys | given)
+
+    def _returned(self, level: Level, *, counts: bool) -> Iterable[str]:
+        if self._bare:
+            return (level.keyword,)
+        return [key for key in RETURNED[level] if counts or not key.startswith("NumberOf")]
 
     def _asked_at(self, level: Level) -> Level:
         return max(level, self.top)
@@ -106,10 +113,6 @@ class Plan:
             return record
         values = {key: value for key, value in record.values.items() if level_of(key) <= self.query.level}
         return Record(self.query.level, values)
-
-
-def _returned(level: Level, *, counts: bool = True) -> Iterable[str]:
-    return RETURNED[level] if counts else [key for key in RETURNED[level] if not key.startswith("NumberOf")]
 
 
 def filled(record: Record, parent: Mapping[str, Any]) -> Record:

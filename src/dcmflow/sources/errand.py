@@ -8,8 +8,7 @@ there are none.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Final, Protocol, final
 
@@ -115,32 +114,10 @@ class Errand:
 
     # -- fetching
 
-    @asynccontextmanager
-    async def _listing(self) -> AsyncIterator[None]:
-        """Ask what there is while it comes: when the node is gone in the middle of it, nobody could say what is missing."""
-        if self.arrivals.expected is not None:
-            yield
-            return
-        if self._handler.pool.limit == 1:
+    async def _list(self) -> None:
+        """Ask what there is before it comes: when the node is gone in the middle of it, nobody could say what is missing."""
+        if self.arrivals.expected is None and self.arrivals.listed is None:
             self.arrivals.listed = await self.instances()
-            yield
-            return
-
-        async def ask() -> None:
-            self.arrivals.listed = await self.instances()
-
-        failure: Exception | None = None
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(ask)
-            try:
-                yield
-            except Exception as error:  # is not to come out in a group
-                failure = error
-                tasks.cancel_scope.cancel()
-            if self.arrivals.complete:
-                tasks.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
 
     async def move(self, desk: Desk, where: str) -> None:
         """C-MOVE to our own AE title; what goes wrong is `error`."""
@@ -164,10 +141,8 @@ class Errand:
                 )
 
             try:
-                async with (
-                    self._listing(),
-                    pool.associate(models.proposed("move"), patient=True) as association,
-                ):
+                await self._list()
+                async with pool.associate(models.proposed("move"), patient=True) as association:
                     await self._ask(association, ask)
             except DcmflowError as error:
                 self.error = error
@@ -179,7 +154,8 @@ class Errand:
         contexts, user = retrieval.get_contexts(await classes(pool, [self.request]))
         reception, scope = Reception(self._handler.room), _scope(self.request)
         try:
-            async with self._listing(), pool.associate(contexts, user, patient=True) as association:
+            await self._list()
+            async with pool.associate(contexts, user, patient=True) as association:
 
                 async def store(received: Received) -> Answer:
                     sender, inside = association.called_ae, covers(scope, received, header_of(received))
@@ -322,8 +298,9 @@ class Errand:
     async def instances(self) -> frozenset[str] | None:
         """The SOP Instance UIDs of what was asked for; None: the node does not say."""
         found: set[str] = set()
+        images = Query(Level.IMAGE, self.request.keys)
         try:
-            async with finding(self._handler.pool, Query(Level.IMAGE, self.request.keys)) as records:
+            async with finding(self._handler.pool, images, bare=True) as records:
                 async for record in records:
                     if record.uid:
                         found.add(record.uid)
