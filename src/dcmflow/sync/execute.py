@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from dcmflow.catalog.catalog import Catalog
 from dcmflow.dicom.level import Level
 from dcmflow.dicom.query import Query
 from dcmflow.dicom.record import Record
@@ -58,6 +59,9 @@ async def execute(
         observe: told what happens; see `dcmflow.flow.events`.
         started: is given each pipeline as it runs.
         stopping: once it says so, no other source is begun; what was not tried is skipped.
+
+    Raises:
+        StageError, ConfigError: something cannot be opened, before anything has moved.
     """
     begun = monotonic()
     report = Report(notes=list(plan.notes))
@@ -143,16 +147,21 @@ def _records(transfer: Transfer) -> list[Record]:
 async def _paths(
     place: FolderPlace, transfers: Sequence[Transfer], to: Mapping[str, tuple[int, ...]]
 ) -> list[tuple[str, tuple[int, ...]]]:
-    """The files of transfers, and where each goes."""
-    found: list[tuple[str, tuple[int, ...]]] = []
-    for level, keyword in ((Level.STUDY, "StudyInstanceUID"), (Level.SERIES, "SeriesInstanceUID")):
-        for transfer in transfers:
-            if transfer.level == level.word:
-                query = Query(Level.IMAGE, {keyword: transfer.path[-1]})
-                found += [(str(path), to[transfer.path[-1]]) for _, path in await place.paths(query)]
-    images = [uid for transfer in transfers for uid in transfer.images]
-    found += [(str(path), to[uid]) for uid, path in await place.paths(images)] if images else []
-    return found
+    """The files of transfers, one for each image, and where each goes."""
+    whole = any(not transfer.images for transfer in transfers)
+    # all of it, as the planner saw it: where files disagree about what they belong to, a query for a part says otherwise
+    catalog = await place.find(Query(Level.IMAGE, {})) if whole else Catalog(Level.IMAGE)
+    wanted: dict[str, tuple[int, ...]] = {}
+    for transfer in transfers:
+        numbers = to[(transfer.images or transfer.path)[-1]]
+        for uid in transfer.images or _images_of(catalog, transfer):
+            wanted[uid] = tuple(sorted({*wanted.get(uid, ()), *numbers}))
+    return [(str(path), wanted[uid]) for uid, path in await place.paths(wanted)] if wanted else []
+
+
+def _images_of(catalog: Catalog, transfer: Transfer) -> list[str]:
+    node = catalog.find(Level.parse(transfer.level), transfer.path[-1])
+    return [] if node is None else [each.uid for each in node.walk() if each.level is Level.IMAGE]
 
 
 async def _run(
@@ -171,7 +180,11 @@ async def _run(
         if name in names:
             from msgspec.structs import replace
 
-            branches[str(number)] = replace(destinations[name].sink(), name=f"to-{number}")
+            # a node that is told of a refusal may send nothing more, to nobody
+            sink = replace(
+                destinations[name].sink(), name=f"to-{number}", required=not isinstance(source, Pull)
+            )
+            branches[str(number)] = sink
     refused: list[tuple[InstanceRefused, tuple[int, ...]]] = []
 
     def note(event: Event) -> None:
@@ -179,7 +192,7 @@ async def _run(
             refused.append((event, MEANT_FOR.get()))
 
     head: Any = source if edit is None else source | edit
-    flow: Flow = head | Spread(len(plan.destinations)) | branches
+    flow: Flow = head | Spread(tuple(map(int, branches))) | branches
     pipeline = Pipeline(flow, name="sync", nodes=around.nodes, local=around.local)
     running: Running | None = None
     try:
@@ -187,6 +200,8 @@ async def _run(
             around.started(running)
             await running.wait()
     except DcmflowError as error:
+        if running is None and not any(result.sent for result in report.destinations.values()):
+            raise  # it could not be opened, and nothing has moved
         for name in names:
             report.destinations[name].failures.append(Failure("", str(error)))
     if running is None:
@@ -222,18 +237,27 @@ async def _remote(
         for name in transfer.to:
             there, result = destinations[name], report.destinations[name]
             if not isinstance(there, NodePlace):
-                result.failures.append(
-                    Failure("", f"{place.name} cannot send to a folder: use another method")
-                )
+                uids = transfer.images or await _images_at(place, query)
+                reason = f"{place.name} cannot send to a folder: use another method"
+                result.failures += [Failure(uid, reason) for uid in uids]
                 continue
             try:
                 moved = await client.move(place.node, query, to=there.node.ae_title)
             except DcmflowError as error:
-                result.failures += [Failure(uid, str(error)) for uid in transfer.images or ("",)]
+                uids = transfer.images or await _images_at(place, query)
+                result.failures += [Failure(uid, str(error)) for uid in uids]
                 continue
             result.sent += (moved.completed or 0) + (moved.warning or 0)
             lost = moved.failed_uids or ("",) * (moved.failed or 0)
             result.failures += [Failure(uid, f"{place.name} could not send it") for uid in lost]
+
+
+async def _images_at(place: NodePlace, query: Query) -> Sequence[str]:
+    """The images that a request asks for; one empty text where nobody says."""
+    try:
+        return (await place.find(Query(Level.IMAGE, query.keys))).uids() or ("",)
+    except DcmflowError:
+        return ("",)
 
 
 def _close(plan: Plan, report: Report) -> None:
@@ -241,12 +265,18 @@ def _close(plan: Plan, report: Report) -> None:
     for name, result in report.destinations.items():
         tally = plan.tallies[name]
         lacking = tally.lacking
-        result.failed = len(result.failures)
+        named = [failure for failure in result.failures if failure.uid]
         if lacking is None:
+            result.failed = len(result.failures)
             lacking = result.sent + result.failed
-        elif result.failures and any(not failure.uid for failure in result.failures):
-            result.failed = max(
-                result.failed, lacking - result.sent
-            )  # of a whole study nothing is known but that
+        elif len(named) < len(result.failures):  # nothing is known but that the rest did not come
+            rest = max(0, lacking - result.sent - len(named))
+            if not rest:
+                reasons = {failure.reason: None for failure in result.failures if not failure.uid}
+                report.notes += [f"{name}: {reason}" for reason in reasons]
+                result.failures = named
+            result.failed = len(named) + rest
+        else:
+            result.failed = len(named)
         result.skipped = max(0, lacking - result.sent - result.failed)
         result.wanted = result.present + result.sent + result.failed + result.skipped

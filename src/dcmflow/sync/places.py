@@ -107,6 +107,7 @@ class FolderPlace(AbstractContextManager["FolderPlace"]):
         layout: of what is stored there.
         index: the file of its index; None: that in it, if there is one.
         link: instead of copies, hard links where that can be.
+        replace: what is stored there takes the place of another version; else that one stays.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class FolderPlace(AbstractContextManager["FolderPlace"]):
         index: str | None = None,
         fsync: bool = True,
         link: bool = False,
+        replace: bool = False,
     ) -> None:
         self.name = name
         self.path: str = os.path.abspath(path)
@@ -126,6 +128,7 @@ class FolderPlace(AbstractContextManager["FolderPlace"]):
         self._file = index
         self._fsync = fsync
         self._link = link
+        self._replace = replace
         self._stack = ExitStack()
         self._index: Index | None = None
 
@@ -155,7 +158,13 @@ class FolderPlace(AbstractContextManager["FolderPlace"]):
         return await to_thread.run_sync(lambda: list(dict(_distinct(index.paths(query))).items()))
 
     def sink(self) -> Stage:
-        return Directory(self.path, self._layout, fsync=self._fsync, link=self._link)
+        return Directory(
+            self.path,
+            self._layout,
+            fsync=self._fsync,
+            link=self._link,
+            exists="replace" if self._replace else "skip",
+        )
 
     async def _opened(self) -> Index | None:
         if self._index is None:

@@ -173,7 +173,7 @@ def plan_sync(
         lacking = {
             name: None if held is None else _lacking(rest, held, depth) for name, held in holdings.items()
         }
-        visit = _Visit(source, rest, lacking, plan, unit)
+        visit = _Visit(source, rest, lacking, plan, unit, whole=None if rest is catalog else catalog)
         visit.run()
         done = rest if done is None else done | rest
     return plan
@@ -189,7 +189,14 @@ def _lacking(want: Catalog, held: Catalog, trust: Level) -> Catalog:
 
 class _Visit:
     def __init__(
-        self, source: str, want: Catalog, lacking: Mapping[str, Catalog | None], plan: Plan, unit: Level
+        self,
+        source: str,
+        want: Catalog,
+        lacking: Mapping[str, Catalog | None],
+        plan: Plan,
+        unit: Level,
+        *,
+        whole: Catalog | None,
     ) -> None:
         self._source = source
         self._want = want
@@ -197,6 +204,7 @@ class _Visit:
         self._all = (1 << len(self._lacking)) - 1
         self._plan = plan
         self._unit = unit
+        self._source_has = whole  # None: all of it is wanted
 
     def run(self) -> None:
         for node in self._want.walk(Level.STUDY):
@@ -208,12 +216,22 @@ class _Visit:
     def _study_or_series(self, node: Node) -> None:
         if not node._children and not node.uid:
             raise ValueError(f"a {node.level.word} without {node.level.keyword} cannot be asked for")
-        whole = bool(node.uid) and (node.level >= self._unit or not node._children)
-        mask = self._mask(node) if whole else None
+        mask = self._mask(node) if self._may_go_whole(node) else None
         if mask is None:
             self._part(node)
         else:
             self._emit(node, mask)
+
+    def _may_go_whole(self, node: Node) -> bool:
+        """Whether asking for it brings what is wanted and nothing else."""
+        if not all(each.uid for each in node.chain() if each.level is not Level.PATIENT):
+            return False
+        if not node._children:
+            return True
+        if node.level < self._unit:
+            return False
+        there = None if self._source_has is None else self._source_has.counterpart(node)
+        return there is None or _ends(node) == _ends(there)
 
     def _mask(self, node: Node) -> int | None:
         """Who lacks a node and everything below it; None: some lack a part."""
@@ -263,6 +281,10 @@ class _Visit:
                 tally.lacking = _sum(tally.lacking, count)
             else:
                 tally.present = _sum(tally.present, count)
+
+
+def _ends(node: Node) -> int:
+    return sum(map(_ends, node._children.values())) if node._children else 1
 
 
 def _sum(one: int | None, other: int | None) -> int | None:

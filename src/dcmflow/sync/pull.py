@@ -21,6 +21,7 @@ from dcmflow.net.pool import Pool
 from dcmflow.sources.errand import Errand
 from dcmflow.sources.retrieval import Retrieval
 from dcmflow.sources.retrieve import Retrieve
+from dcmflow.status import Status
 from dcmflow.sync.spread import label_of
 
 MEANT_FOR: Final[ContextVar[tuple[int, ...]]] = ContextVar("dcmflow.sync.meant_for", default=())
@@ -75,7 +76,16 @@ class _Pulling(Retrieval):
             MEANT_FOR.reset(before)
 
     async def deliver(self, instance: Instance) -> Answer:
-        return await super().deliver(instance.with_labels(**label_of(self._destinations(instance))))
+        """Hand it on. The node is told Success whatever becomes of it, since nobody but our report counts that.
+
+        Some end the whole operation at the first refusal, and then the other destinations would not get the rest.
+        """
+        uid, to = instance.sop_instance_uid, self._destinations(instance)
+        answer = await super().deliver(instance.with_labels(**label_of(to)))
+        if answer.status.accepted:
+            return answer
+        self._whose.setdefault(uid, to)
+        return Answer(Status.SUCCESS)
 
     def _destinations(self, instance: Instance) -> tuple[int, ...]:
         found = self._to.get(instance.sop_instance_uid)

@@ -24,10 +24,10 @@ def label_of(to: Iterable[int]) -> dict[str, str]:
 class Spread(Router, frozen=True):
     """Sends each instance to the destinations that its label names."""
 
-    destinations: Annotated[int, Meta(ge=1, description="How many there are.")]
+    destinations: Annotated[tuple[int, ...], Meta(description="The numbers of those who lack something.")]
 
     def branches(self) -> frozenset[str] | None:
-        return frozenset(map(str, range(self.destinations)))
+        return frozenset(map(str, self.destinations))
 
     @asynccontextmanager
     async def open(self, context: Context) -> AsyncIterator[_Actor]:
