@@ -16,7 +16,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from acceptance_wire import scripted
-from base_data import ECHOES, MPRAGE, counts, paths, uids
+from base_data import ECHOES, MPRAGE, counts, paths, uids, write_base
 from dcmflow.catalog.catalog import Catalog
 from dcmflow.dicom.level import Level
 from dcmflow.dicom.record import Record
@@ -223,11 +223,30 @@ def test_without_a_terminal_nobody_is_asked(dcmflow: Run) -> None:
 # what is asked, and of whom -----------------------------------------------------------------------------------------
 
 
-def test_a_folder_is_no_node(dcmflow: Run, work: Path) -> None:
-    (work / "scans").mkdir()
-    done = dcmflow("query", "scans", "PatientID=1")
+def test_a_folder_is_asked_like_a_node(dcmflow: Run, work: Path) -> None:
+    write_base(work / "scans")
+    found = catalog(dcmflow("query", "scans", "EchoTime=4.25"))
+    assert found.uids() == [ECHOES[1].image]
+    assert found.provenance[-1].source == str(work / "scans")
+    everything = dcmflow("query", "./scans/", "--level", "image", "--format", "ndjson")
+    assert {json.loads(line)["SOPInstanceUID"] for line in everything.stdout.splitlines()} == uids("image")
+    refined = dcmflow("query", "scans", "--from", "-", "--level", "series", stdin=None, input=found.to_json())
+    assert catalog(refined).uids() == [ECHOES[1].series]
+    assert not [path for path in (work / "scans").iterdir() if path.name.startswith(".")]
+
+
+def test_a_file_that_cannot_be_read_is_no_end_of_a_folder(dcmflow: Run, work: Path) -> None:
+    *_, last = write_base(work / "scans")
+    last.write_bytes(last.read_bytes()[:200])
+    done = dcmflow("query", "scans", "--level", "image")
+    assert len(catalog(done, 1).uids()) == 11
+    assert last.name in done.stderr
+
+
+def test_a_folder_that_is_not_there(dcmflow: Run) -> None:
+    done = dcmflow("query", "./scans/", "PatientID=1")
     assert done.returncode == 2
-    assert "scans is a folder" in done.stderr
+    assert "there is no folder" in done.stderr
 
 
 def test_from_and_batch_are_one_too_many(dcmflow: Run) -> None:

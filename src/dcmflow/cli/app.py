@@ -217,14 +217,14 @@ def application() -> App:
             app.command(command.target, name=name)
         else:
             app.command(
-                command.target, name=name, help=command.summary, help_epilogue=epilogue(command.example)
+                command.target, name=name, help=command.summary, help_epilogue=epilogue(command.example, name)
             )
     return app
 
 
-def epilogue(example: str) -> str:
-    """The end of a help page."""
-    return f"{common.HELP}\nExample:\n  {example}"
+def epilogue(example: str, name: str = "") -> str:
+    """The end of a help page of a command."""
+    return f"{common.help_of(name)}\nExample:\n  {example}"
 
 
 def _prepare_streams() -> None:

@@ -40,6 +40,11 @@ _VALUES = {"--config": "config", "--log-file": "log_file", "--log-format": "log_
 _OWN = {"sync": {"-q"}}
 
 
+def help_of(command: str) -> str:
+    """The common options as a command has them."""
+    return HELP.replace("-q, --quiet", "--quiet    ") if "-q" in _OWN.get(command, ()) else HELP
+
+
 class Usage(Exception):
     """What was written on the command line cannot be right."""
 

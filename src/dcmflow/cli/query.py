@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from pathlib import Path
@@ -18,7 +17,7 @@ from dcmflow.errors import ConfigError
 if TYPE_CHECKING:
     from dcmflow.catalog.catalog import Catalog
     from dcmflow.cli.query_ask import Part
-    from dcmflow.config.settings import Settings
+    from dcmflow.cli.query_folder import Folder
     from dcmflow.dicom.level import Level
     from dcmflow.dicom.query import Query
     from dcmflow.net.node import Node
@@ -26,7 +25,8 @@ if TYPE_CHECKING:
 
 def query(
     node: Annotated[
-        str, Parameter(help="A node: a name of the settings, AE@host:port, dicoms://AE@host:port.")
+        str,
+        Parameter(help="A node: a name of the settings, AE@host:port, dicoms://AE@host:port. Or a folder."),
     ],
     /,
     *key: Annotated[
@@ -85,7 +85,7 @@ def query(
     ] = None,
     calling: Calling = Calling(),  # noqa: B008
 ) -> int:
-    """Ask a node what it holds (C-FIND), and show what matches.
+    """Ask a node what it holds (C-FIND), or a folder, and show what matches.
 
     Answers are matched again, since many servers ignore keys. Exit code 0: all answered, be it that nothing was found; 1: a part
     is missing or not as it should be; 3: the node could not be asked.
@@ -96,7 +96,13 @@ def query(
     if limit is not None and limit < 1:
         raise Usage("--limit is 1 or more")
     settings = calling.settings()
-    _refuse_folder(node, settings)
+    from dcmflow.cli.query_folder import Folder, named_folder
+
+    folder = named_folder(node, settings)
+    if folder is not None:
+        calling.check(False, [node])
+        plan = _plan(key, level, since, before, from_, batch, everything=True)
+        return _execute(plan, Folder(folder), settings.local.ae_title, wanted, limit, examples=False)
     (peer,) = calling.nodes([node], settings)
     plan = _plan(key, level, since, before, from_, batch, everything=assume_yes)
     for part in plan.parts:
@@ -121,11 +127,6 @@ class _Plan(NamedTuple):
     asks_for_everything: bool
     earlier: Catalog | None = None
     lost: int = 0
-
-
-def _refuse_folder(node: str, settings: Settings) -> None:
-    if node not in settings.nodes and (node in settings.dirs or os.path.isdir(os.path.expanduser(node))):
-        raise Usage(f"{node} is a folder; folders have no index to ask yet, name a node")
 
 
 def _plan(
@@ -248,7 +249,7 @@ def _confirmed(level: Level, node: Node) -> bool:
 
 
 def _execute(
-    plan: _Plan, node: Node, calling_ae: str, format: str, limit: int | None, *, examples: bool
+    plan: _Plan, node: Node | Folder, calling_ae: str, format: str, limit: int | None, *, examples: bool
 ) -> int:
     import anyio
 

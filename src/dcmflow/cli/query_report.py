@@ -25,6 +25,7 @@ from dcmflow.errors import NetworkError
 if TYPE_CHECKING:
     from dcmflow.catalog.catalog import Catalog
     from dcmflow.cli.query_ask import Part
+    from dcmflow.cli.query_folder import Folder
     from dcmflow.cli.query_run import Inquiry
     from dcmflow.net.node import Node
 
@@ -43,7 +44,7 @@ class Report:
         something: there is a result, be it an empty one.
     """
 
-    def __init__(self, inquiry: Inquiry, node: Node, *, lost: int, interrupted: bool) -> None:
+    def __init__(self, inquiry: Inquiry, node: Node | Folder, *, lost: int, interrupted: bool) -> None:
         self._inquiry = inquiry
         self._node = node
         self._lost = lost

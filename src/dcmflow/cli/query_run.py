@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 import anyio
 
@@ -21,6 +21,7 @@ from dcmflow.net.client import Client
 
 if TYPE_CHECKING:
     from dcmflow.cli.query_ask import Ask, Part
+    from dcmflow.cli.query_folder import Folder
     from dcmflow.cli.query_output import Lines
     from dcmflow.net.node import Node
 
@@ -43,7 +44,7 @@ class Inquiry:
 
     def __init__(
         self,
-        node: Node,
+        node: Node | Folder,
         calling_ae: str,
         level: Level,
         parts: Sequence[Part],
@@ -57,7 +58,7 @@ class Inquiry:
         self.count = 0
         self.stopped = ""
         self.unread = False  # nobody reads stdout any more
-        self._node = node
+        self._node: Any = node
         self._calling_ae = calling_ae
         self._lines = lines
         self._limit = limit
@@ -78,13 +79,16 @@ class Inquiry:
 
     async def run(self) -> None:
         """Ask. What goes wrong with a part is in its `errors`."""
-        async with Client(self._calling_ae) as client, anyio.create_task_group() as tasks:
+        from dcmflow.cli.query_folder import Folder
+
+        asker = self._node if isinstance(self._node, Folder) else Client(self._calling_ae)
+        async with asker as client, anyio.create_task_group() as tasks:
             if query_progress.wanted() and not self._shows_lines():
                 tasks.start_soon(query_progress.follow, lambda: self.received, self._done)
             await self._ask_all(client)
             tasks.cancel_scope.cancel()
 
-    async def _ask_all(self, client: Client) -> None:
+    async def _ask_all(self, client: Client | Folder) -> None:
         for part in self.parts:
             part.begun, part.when = True, datetime.now().astimezone().isoformat(timespec="seconds")
             for ask in part.asks:
@@ -93,11 +97,11 @@ class Inquiry:
                 part.errors += errors
                 if self.stopped or self.unread or any(map(_is_final, errors)):
                     return
-            if self.examples and part.answers.unverified:
+            if self.examples and isinstance(client, Client) and part.answers.unverified:
                 await self._decide(client, part)
             part.ended = not part.errors
 
-    async def _ask(self, client: Client, part: Part, ask: Ask) -> list[DcmflowError]:
+    async def _ask(self, client: Client | Folder, part: Part, ask: Ask) -> list[DcmflowError]:
         """Ask, one by one where a list is not understood; returns what failed."""
         if not ask.singles:
             return await self._request(client, part, ask, Counter())
@@ -119,7 +123,9 @@ class Inquiry:
                 break
         return failed
 
-    async def _request(self, client: Client, part: Part, ask: Ask, heard: Counter[str]) -> list[DcmflowError]:
+    async def _request(
+        self, client: Client | Folder, part: Part, ask: Ask, heard: Counter[str]
+    ) -> list[DcmflowError]:
         """One request; `heard` counts answers by what they are about."""
         try:
             async with client.find(self._node, ask.query, verify=False) as found:

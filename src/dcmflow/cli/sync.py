@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from dcmflow.cli.common import INTERRUPTED, Usage, chosen, say
 from dcmflow.cli.nodes import Calling
+from dcmflow.cli.sync_how import How, Method, check_method, edit_of, how_of, method_of, read_plan
 
 if TYPE_CHECKING:
     from dcmflow.cli.sync_places import Spot
     from dcmflow.cli.sync_run import Wishes
     from dcmflow.cli.sync_wanted import Wanted
     from dcmflow.config.settings import Settings
-    from dcmflow.filters.edit import Edit
     from dcmflow.sync.plan import Plan
-
-Method = Literal["auto", "proxy", "move", "get", "remote-copy", "copy", "link", "move-files"]
-_UNIQUE = ("StudyInstanceUID", "SeriesInstanceUID")
 
 
 def sync(
@@ -116,6 +113,12 @@ def sync(
         Literal["count", "uid"] | None,
         Parameter(help="Ask every DEST afterwards whether it has as many, or each."),
     ] = None,
+    associations: Annotated[
+        int | None,
+        Parameter(
+            metavar="N", help="Associations with each DEST at once (default: 2, or as the settings say)."
+        ),
+    ] = None,
     local: Annotated[
         str | None,
         Parameter(
@@ -143,7 +146,7 @@ def sync(
     if dry_run and report is not None:
         raise Usage("--dry-run moves nothing, so there is no --report")
     settings = _who_we_are(calling.settings(), calling, local)
-    how = {"method": _method(method, move=move), "edit": list(edit or ()), "layout": layout}
+    how = How(method_of(method, move=move), edit or (), layout)
     made: Plan | None = None
     if plan is not None:
         given = (
@@ -158,29 +161,29 @@ def sync(
             trust_level,
             layout,
         )
-        if any(given) or how["edit"] or method or move or everything or force_all or dry_run or verify:
+        if any(given) or edit or method or move or everything or force_all or dry_run or verify:
             raise Usage(
                 "--plan says what is moved, and how: give it without DEST, and without other options but --report"
             )
-        made = _read_plan(plan)
+        made = read_plan(plan)
         dest, source = made.destinations, list(made.sources)
-        how = {"method": "auto", "edit": [], "layout": None, **made.options}
+        how = how_of(made, plan)
     elif not dest:
         raise Usage("sync where to? name nodes or folders; see dcmflow sync --help")
-    editing = _edit(how["edit"], force=force_all)
+    editing = edit_of(how.edit, force=force_all or made is not None)
     from dcmflow.cli.sync_output import check_report
     from dcmflow.cli.sync_places import check_apart, destinations, sources
 
-    to = destinations(dest, settings, calling, how["layout"])
+    to = destinations(dest, settings, calling, how.layout, associations)
     wanted = (
         None if made is not None else _wanted(source, query, level, since, before, from_, batch, everything)
     )
     src = sources(_named(source, wanted, settings), settings, calling)
     _check_tls([*src, *to], calling)
     check_apart(src, to)
-    _check_method(how["method"], src, to, edited=editing is not None)
+    check_method(how.method, src, to, edited=editing is not None)
     _check_guard(wanted, src, everything=everything, batch=batch is not None)
-    if verify is not None and how["method"] == "move-files":
+    if verify is not None and how.method == "move-files":
         raise Usage("--verify looks for what SRC has, and a file that was moved is there no more")
     if report is not None:
         check_report(report)
@@ -188,7 +191,7 @@ def sync(
     from dcmflow.dicom.level import Level
 
     trust = Level.IMAGE if trust_level is None else Level.parse(trust_level)
-    wishes = Wishes(how["method"], trust, force_all, editing, verify)
+    wishes = Wishes(how.method, trust, force_all, editing, verify, associations or 2)
     return _execute(src, to, settings, wanted, wishes, made, how, dry_run, report, wanted_format)
 
 
@@ -199,12 +202,13 @@ def _execute(
     wanted: Wanted | None,
     wishes: Wishes,
     plan: Plan | None,
-    how: dict[str, Any],
+    how: How,
     dry: bool,
     report: Path | None,
     format: str,
 ) -> int:
     import anyio
+    from msgspec import to_builtins
 
     from dcmflow.cli.sync_output import lost_code, show_plan, show_report, tell_notes
     from dcmflow.cli.sync_run import Sync
@@ -212,7 +216,7 @@ def _execute(
     run = Sync(src, to, settings.local, wanted, wishes, plan=plan, dry=dry, planned=tell_notes)
     anyio.run(run.run)
     if run.plan is not None and dry and not run.signals:
-        run.plan.options = {key: value for key, value in how.items() if value}
+        run.plan.options = to_builtins(how)
         return show_plan(run.plan, format)
     if run.report is None or run.plan is None:
         say("dcmflow: interrupted; nothing was moved")
@@ -245,55 +249,6 @@ def _who_we_are(settings: Settings, calling: Calling, local: str | None) -> Sett
             f"--calling-ae {calling.calling_ae} and --local {local} name two AE titles: give one of them"
         )
     return replace(settings, local=place)
-
-
-def _method(method: Method | None, *, move: bool) -> str:
-    if move and method not in (None, "move-files"):
-        raise Usage(f"--move and --method {method} contradict each other")
-    if move:
-        return "move-files"
-    return "auto" if method in (None, "proxy") else str(method)
-
-
-def _read_plan(file: Path) -> Plan:
-    from dcmflow.errors import ConfigError
-    from dcmflow.sync.plan import Plan
-
-    try:
-        return Plan.from_json(file.read_bytes())
-    except OSError as error:
-        raise Usage(f"--plan {file} cannot be read: {error.strerror or error}") from None
-    except ConfigError as error:
-        raise error.at(file=str(file)) from None
-
-
-def _edit(texts: Sequence[str], *, force: bool) -> Edit | None:
-    """The filter for `--edit`. Raises ConfigError, Usage."""
-    from dcmflow.dicom.query import canonical
-    from dcmflow.errors import ConfigError
-    from dcmflow.filters.edit import Edit
-
-    values: dict[str, str] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not key.strip() or not equals:
-            raise Usage(f"--edit {text!r}: write KEY=VALUE, such as PatientName=Anon; KEY= makes it empty")
-        name = canonical(key)
-        if name in values:
-            raise Usage(f"--edit: {name} comes twice")
-        if name == "SOPInstanceUID":
-            raise Usage("--edit SOPInstanceUID: every instance would be the same one")
-        if name in _UNIQUE and not force:
-            raise Usage(
-                f"--edit {name}: with another UID nobody can ask DEST what it has; say --force-all to send everything"
-            )
-        values[name] = value
-    if not values:
-        return None
-    try:
-        return Edit(set=values, name="edit")
-    except ConfigError as error:
-        raise Usage(f"--edit: {error.problem}") from None
 
 
 def _wanted(
@@ -336,30 +291,6 @@ def _check_tls(spots: Sequence[Spot], calling: Calling) -> None:
 
     nodes = [spot.what for spot in spots if isinstance(spot.what, Node)]
     calling.check(any(node.tls is not None for node in nodes), [spot.name for spot in spots if spot.is_node])
-
-
-def _check_method(method: str, src: Sequence[Spot], to: Sequence[Spot], *, edited: bool) -> None:
-    """Raise Usage for a method that cannot be, between these places."""
-    if method in ("move", "get", "remote-copy") and not any(spot.is_node for spot in src):
-        raise Usage(f"--method {method} is for sources that are nodes")
-    if method == "remote-copy":
-        folder = next((spot.name for spot in (*src, *to) if not spot.is_node), None)
-        if folder is not None:
-            raise Usage(f"--method remote-copy is from node to node, and {folder} is a folder")
-        if edited:
-            raise Usage("--edit: what a node sends to another one does not come by here; use another method")
-    if method in ("copy", "link"):
-        node = next((spot.name for spot in (*src, *to) if spot.is_node), None)
-        if node is not None:
-            raise Usage(f"--method {method} is between folders, and {node} is a node")
-    if method == "move-files":
-        node = next((spot.name for spot in src if spot.is_node), None)
-        if node is not None:
-            raise Usage(f"files can be moved out of folders, and {node} is a node")
-    if edited and method in ("link", "move-files"):
-        raise Usage(
-            f"--edit and --method {method}: what is edited is another file, and the first one has to stay"
-        )
 
 
 def _check_guard(wanted: Wanted | None, src: Sequence[Spot], *, everything: bool, batch: bool) -> None:

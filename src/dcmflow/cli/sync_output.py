@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-
-import msgspec
 
 from dcmflow.cli import common
 from dcmflow.cli.common import DONE, NOTHING_TRIED, SOME_FAILED, notice, options, print_json, say, warn
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 
 _REASONS: Final = 5  # that are shown of a destination
 _NAMED: Final = 3  # instances that are named with a reason
+
+
+def shown(name: str) -> str:
+    """A place for people: what lies in the working directory is named from there."""
+    here = os.getcwd()
+    if os.path.isabs(name) and os.path.commonpath([here, name]) == here and here != "/":
+        return os.path.join(".", os.path.relpath(name, here))
+    return name
 
 
 def show_plan(plan: Plan, format: str) -> int:
@@ -44,9 +52,8 @@ def lost_code(plan: Plan) -> int:
 def tell_notes(plan: Plan) -> None:
     """What a person should know before anything moves."""
     for name, reason in plan.lost.items():
-        notice(
-            "error", printable(f"{name} cannot be asked, and nothing comes from there: {reason}", lines=False)
-        )
+        text = f"{shown(name)} could not be asked, and what it has does not come: {reason}"
+        notice("error", printable(text, lines=False))
     if not options().quiet:
         for note in plan.notes:
             warn(printable(note, lines=False))
@@ -55,7 +62,7 @@ def tell_notes(plan: Plan) -> None:
 def _plan_lines(plan: Plan) -> Iterator[str]:
     rows: list[tuple[str, ...]] = [("destination", "wanted", "present", "lacking")]
     for name, tally in plan.tallies.items():
-        rows.append((name, *map(_number, (tally.wanted, tally.present, tally.lacking))))
+        rows.append((shown(name), *map(_number, (tally.wanted, tally.present, tally.lacking))))
     yield from align(rows, text_columns=1)
     yield ""
     if not plan.transfers:
@@ -79,9 +86,9 @@ def _row(transfer: Transfer, several: bool) -> tuple[str, ...]:
         transfer.path[0] or "(no ID)",
         transfer.path[-1],
         _number(transfer.count),
-        transfer.source,
+        shown(transfer.source),
     )
-    return (*made, ", ".join(transfer.to)) if several else made
+    return (*made, ", ".join(map(shown, transfer.to))) if several else made
 
 
 def _number(count: int | None) -> str:
@@ -94,7 +101,8 @@ def show_report(report: Report, plan: Plan, file: Path | None, format: str, *, i
     plain = as_json(report, plan, interrupted=interrupted)
     if file is not None:
         try:
-            file.write_bytes(msgspec.json.format(msgspec.json.encode(plain), indent=2) + b"\n")
+            text = json.dumps(plain, indent=2, ensure_ascii=False)
+            file.write_bytes(text.encode("utf-8", "backslashreplace") + b"\n")  # as names of files can be
         except OSError as error:
             notice("error", f"the report cannot be written: {file}: {error.strerror or error}")
             code = SOME_FAILED
@@ -102,7 +110,8 @@ def show_report(report: Report, plan: Plan, file: Path | None, format: str, *, i
         if format == "json":
             print_json(plain)
         elif not options().quiet:
-            for line in align(report.rows(), text_columns=1):
+            rows = ((shown(name), *rest) for name, *rest in report.rows())
+            for line in align(rows, text_columns=1):
                 print(printable(line, lines=False))
         sys.stdout.flush()
     except BrokenPipeError:
@@ -110,7 +119,11 @@ def show_report(report: Report, plan: Plan, file: Path | None, format: str, *, i
     for name, result in report.destinations.items():
         _tell_failures(name, result, written=file is not None)
         if result.skipped:
-            say(printable(f"dcmflow: {result.skipped} for {name} were not tried: run it again", lines=False))
+            say(
+                printable(
+                    f"dcmflow: {result.skipped} for {shown(name)} were not tried: run it again", lines=False
+                )
+            )
     return code
 
 
@@ -127,7 +140,7 @@ def _tell_failures(name: str, result: Result, *, written: bool) -> None:
     for reason, count in counts.most_common(_REASONS):
         uids = [uid for uid in by_reason[reason] if uid]
         named = ", ".join(uids[:_NAMED]) + (f" and {len(uids) - _NAMED} more" if len(uids) > _NAMED else "")
-        what = f"{count} failed for {name}" if uids else f"failed for {name}"
+        what = f"{count} failed for {shown(name)}" if uids else f"failed for {shown(name)}"
         text = f"{what}: {reason}" + (f" ({named})" if named else "")
         notice("error", printable(text, lines=False))
     if len(counts) > _REASONS:

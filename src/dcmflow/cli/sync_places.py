@@ -52,12 +52,18 @@ def sources(texts: Sequence[str], settings: Settings, calling: Calling) -> list[
 
 
 def destinations(
-    texts: Sequence[str], settings: Settings, calling: Calling, layout: str | None = None
+    texts: Sequence[str],
+    settings: Settings,
+    calling: Calling,
+    layout: str | None = None,
+    associations: int | None = None,
 ) -> list[Spot]:
     """Where to bring it. Raises Usage, ConfigError for what is no place, or cannot be written to."""
     spots = [_spot(text, settings, calling) for text in texts]
     for number, (text, spot) in enumerate(zip(texts, spots, strict=True)):
-        if not isinstance(spot.what, Folder):
+        if isinstance(spot.what, Node):
+            if associations is not None:
+                spots[number] = Spot(spot.name, at_once(spot.what, associations))
             continue
         _check_writable(spot.what.path)
         if layout is not None:
@@ -70,6 +76,15 @@ def destinations(
         raise Usage("--layout is for folders, and every DEST is a node")
     _once(spots, "destination")
     return spots
+
+
+def at_once(node: Node, associations: int) -> Node:
+    """The node, with as many associations as the command line says. Raises Usage."""
+    from msgspec.structs import replace
+
+    if not 1 <= associations <= 256:
+        raise Usage("--associations is a number from 1 to 256")
+    return replace(node, max_associations=associations)
 
 
 def check_apart(src: Sequence[Spot], dest: Sequence[Spot]) -> None:

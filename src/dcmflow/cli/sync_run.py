@@ -39,6 +39,7 @@ class Wishes(NamedTuple):
     Attributes:
         method: `auto`, `move`, `get`, `remote-copy`, `copy`, `link` or `move-files`.
         verify: how what was sent is looked for afterwards; None: it is not.
+        associations: with each destination at once.
     """
 
     method: str = "auto"
@@ -46,6 +47,7 @@ class Wishes(NamedTuple):
     force: bool = False
     edit: Filter | None = None
     verify: Literal["count", "uid"] | None = None
+    associations: int = 2
 
 
 @final
@@ -123,9 +125,11 @@ class Sync:
     def _places(self, client: Client, stack: AsyncExitStack) -> tuple[dict[str, Place], dict[str, Place]]:
         def place(spot: Spot, link: bool = False) -> Place:
             if isinstance(spot.what, Node):
-                return NodePlace(spot.name, spot.what, client)
+                return NodePlace(spot.name, spot.what, client, associations=self._how.associations)
             layout = spot.what.layout or DEFAULT_LAYOUT
-            return stack.enter_context(FolderPlace(spot.name, spot.what.path, layout=layout, link=link))
+            return stack.enter_context(
+                FolderPlace(spot.name, spot.what.path, layout=layout, link=link, replace=self._how.force)
+            )
 
         link = self._how.method in ("link", "move-files")  # a file that moves is not written again
         src = {spot.name: place(spot) for spot in self._src}
@@ -137,7 +141,12 @@ class Sync:
         wishes: list[Wish] = []
         for place in src.values():
             wishes += await wanted.of(place)
-        return await make_plan(wishes, list(dest.values()), trust=how.trust, force=how.force)
+        plan = await make_plan(wishes, list(dest.values()), trust=how.trust, force=how.force)
+        if how.trust is not Level.IMAGE and how is self._how:
+            plan.notes.append(
+                f"--trust-level {how.trust.word}: equal numbers of images were taken for the same images"
+            )
+        return plan
 
     async def _move(
         self, plan: Plan, src: Mapping[str, Place], dest: Mapping[str, Place], client: Client
