@@ -31,7 +31,7 @@ class Pile:
     __slots__ = ("count", "keys", "records")
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count: int = 0
         self.keys: Counter[str] = Counter()
         self.records: list[Record] = []
 
@@ -84,14 +84,14 @@ class Answers:
                 is taken from there: servers need not repeat it (PS3.4 C.4.1.1.3.2).
         """
         self.query = query
-        self.received = 0
-        self.catalog = Catalog(query.level)
-        self.undecided = Catalog(query.level)
-        self.duplicates = 0
-        self.mismatched = Pile()
-        self.unverified = Pile()
-        self.invalid = Pile()
-        self.incomplete = Pile()
+        self.received: int = 0
+        self.catalog: Catalog = Catalog(query.level)
+        self.undecided: Catalog = Catalog(query.level)
+        self.duplicates: int = 0
+        self.mismatched: Pile = Pile()
+        self.unverified: Pile = Pile()
+        self.invalid: Pile = Pile()
+        self.incomplete: Pile = Pile()
         self._matcher = Matcher(query.at(query.level))  # of lower levels an answer says nothing
         self._known = known
         self._asked = query.keys if asked is None else asked

@@ -8,7 +8,7 @@ stand for all that is below them, but they are no leaves.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dcmflow.catalog import algebra, counting
 from dcmflow.catalog.node import Node, merged
@@ -37,14 +37,14 @@ class Catalog(Tree):
         extra: what a document had beside the records that means nothing to us; it is written again.
     """
 
-    __hash__ = None  # type: ignore[assignment]  # it changes while it is filled
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]  # it changes while it is filled
 
     def __init__(
         self, level: Level, records: Iterable[Record] = (), *, provenance: Iterable[Provenance] = ()
     ) -> None:
         super().__init__()
-        self.level = level
-        self.provenance = list(provenance)
+        self.level: Level = level
+        self.provenance: list[Provenance] = list(provenance)
         self.extra: dict[str, Any] = {}
         for record in records:
             self.add(record)

@@ -30,10 +30,10 @@ class Node:
     __slots__ = ("_children", "level", "parent", "uid", "values")
 
     def __init__(self, level: Level, uid: str, values: Mapping[str, Any], parent: Node | None) -> None:
-        self.level = level
-        self.uid = uid
-        self.values = values
-        self.parent = parent
+        self.level: Level = level
+        self.uid: str = uid
+        self.values: Mapping[str, Any] = values
+        self.parent: Node | None = parent
         self._children: dict[str, Node] | None = None  # by key_of; images, most nodes by far, have none
 
     def __repr__(self) -> str:

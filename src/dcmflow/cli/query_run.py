@@ -55,9 +55,9 @@ class Inquiry:
     ) -> None:
         self.level = level
         self.parts = parts
-        self.count = 0
-        self.stopped = ""
-        self.unread = False  # nobody reads stdout any more
+        self.count: int = 0
+        self.stopped: str = ""
+        self.unread: bool = False  # nobody reads stdout any more
         self._node: Any = node
         self._calling_ae = calling_ae
         self._lines = lines

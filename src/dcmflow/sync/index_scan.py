@@ -62,7 +62,7 @@ class Scan:
     def __init__(
         self, db: sqlite3.Connection, root: str, path: str, mode: Mode, progress: Progress | None
     ) -> None:
-        self.changes = Changes()
+        self.changes: Changes = Changes()
         self._db = db
         self._root = root
         self._mode = mode
