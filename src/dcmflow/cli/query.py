@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -257,19 +256,10 @@ def _execute(
     from dcmflow.cli.query_report import Report
     from dcmflow.cli.query_run import Inquiry
 
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     lines = Lines() if format == "ndjson" else None
     inquiry = Inquiry(node, calling_ae, plan.level, plan.parts, lines=lines, limit=limit, examples=examples)
-    interrupted = False
-    try:
-        anyio.run(inquiry.run)
-    except KeyboardInterrupt:
-        interrupted = True
-    except BaseExceptionGroup as group:  # as a second Ctrl-C comes out
-        if group.subgroup(KeyboardInterrupt) is None:
-            raise
-        interrupted = True
-    report = Report(inquiry, node, lost=plan.lost, interrupted=interrupted)
+    anyio.run(inquiry.run)
+    report = Report(inquiry, node, lost=plan.lost, interrupted=inquiry.interrupted)
     try:
         if lines is None and report.something:
             write(report.catalog(plan.earlier), format)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, final
 
@@ -12,6 +15,7 @@ import anyio
 
 from dcmflow.catalog.catalog import Catalog
 from dcmflow.cli import query_progress
+from dcmflow.cli.common import INTERRUPTED
 from dcmflow.cli.query_example import decided, left_over
 from dcmflow.dicom.level import Level, level_of
 from dcmflow.dicom.matching import Matcher
@@ -20,6 +24,8 @@ from dcmflow.errors import AssociationAborted, DcmflowError, NetworkError
 from dcmflow.net.client import Client
 
 if TYPE_CHECKING:
+    from anyio.abc import TaskStatus
+
     from dcmflow.cli.query_ask import Ask, Part
     from dcmflow.cli.query_folder import Folder
     from dcmflow.cli.query_output import Lines
@@ -40,6 +46,7 @@ class Inquiry:
         count: of records that match.
         received: of answers.
         stopped: why it stopped before its end, in words.
+        interrupted: a signal has come.
     """
 
     def __init__(
@@ -57,6 +64,7 @@ class Inquiry:
         self.parts = parts
         self.count: int = 0
         self.stopped: str = ""
+        self.interrupted: bool = False
         self.unread: bool = False  # nobody reads stdout any more
         self._node: Any = node
         self._calling_ae = calling_ae
@@ -78,7 +86,28 @@ class Inquiry:
         return sum(part.answers.received for part in self.parts)
 
     async def run(self) -> None:
-        """Ask. What goes wrong with a part is in its `errors`."""
+        """Ask, until the end or a signal. What goes wrong with a part is in its `errors`."""
+        async with anyio.create_task_group() as outer:
+            with anyio.CancelScope() as scope:
+                await outer.start(self._obey, scope)
+                await self._work()
+            outer.cancel_scope.cancel()
+
+    async def _obey(
+        self, scope: anyio.CancelScope, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        """The first signal calls off what is under way, which the node is told; the second ends at once."""
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            task_status.started()
+            async for _ in signals:
+                if self.interrupted:
+                    with suppress(OSError, ValueError):
+                        sys.stdout.flush()
+                    os._exit(INTERRUPTED)
+                self.interrupted = True
+                scope.cancel()
+
+    async def _work(self) -> None:
         from dcmflow.cli.query_folder import Folder
 
         asker = self._node if isinstance(self._node, Folder) else Client(self._calling_ae)
