@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dcmflow.cli.query_ask import LISTED, asks_about
+from dcmflow.cli.query_ask import asks_about
 from dcmflow.dicom.level import Level
 from dcmflow.dicom.query import Query
 from dcmflow.dicom.record import Record
+from dcmflow.net.hierarchy import BATCH
 
 QUERY = Query.of({"EchoTime": ""})
 
@@ -28,9 +29,9 @@ def test_patients_are_asked_about_one_by_one() -> None:
 
 
 def test_lists_are_bounded_and_nothing_is_left_out() -> None:
-    uids = [f"1.2.{number}" for number in range(2 * LISTED + 1)]
+    uids = [f"1.2.{number}" for number in range(2 * BATCH + 1)]
     asks = asks_about(QUERY, [{"StudyInstanceUID": "1.2", "SeriesInstanceUID": uid} for uid in uids])
-    assert [len(ask.singles) for ask in asks] == [LISTED, LISTED, 0]
+    assert [len(ask.singles) for ask in asks] == [BATCH, BATCH, 0]
     assert "\\".join(ask.uid for ask in asks).split("\\") == uids
 
 

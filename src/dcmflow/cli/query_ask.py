@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import Final
 
 from msgspec import Struct, field
 
@@ -13,9 +12,7 @@ from dcmflow.dicom.level import UNIQUE_KEYS, Level
 from dcmflow.dicom.query import Query
 from dcmflow.dicom.record import Record
 from dcmflow.errors import DcmflowError
-
-LISTED: Final = 32
-"""UIDs in one request: 2 KB, which every server takes that takes lists."""
+from dcmflow.net.hierarchy import BATCH
 
 
 class Ask(Struct, frozen=True):
@@ -89,7 +86,7 @@ def asks_about(query: Query, entities: Iterable[Mapping[str, str]]) -> list[Ask]
         siblings = [list(keys.items())[-1] for keys in group]
         for key, uids in groupby(siblings, lambda pair: pair[0]):
             everyone = [uid for _, uid in uids]
-            most = 1 if key == UNIQUE_KEYS[Level.PATIENT] else LISTED
+            most = 1 if key == UNIQUE_KEYS[Level.PATIENT] else BATCH
             for start in range(0, len(everyone), most):
                 asks.append(_ask(query, dict(above), key, everyone[start : start + most]))
     return asks

@@ -14,7 +14,7 @@ from dcmflow.dicom import tags
 from dcmflow.dicom.level import Level, level_of
 from dcmflow.dicom.matching import Matcher
 from dcmflow.dicom.query import Query
-from dcmflow.dicom.record import Record, values_of
+from dcmflow.dicom.record import Record, plain
 from dcmflow.errors import DcmflowError
 
 if TYPE_CHECKING:
@@ -107,10 +107,5 @@ def _values(header: Header, paths: Sequence[tags.Path]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for tag in header.tags():
         if tag in wanted or tag >> 16 in groups:
-            value = header[tag]
-            if isinstance(value, list):
-                value = tuple(values_of(item) for item in value)
-            elif isinstance(value, memoryview | bytearray):
-                value = bytes(value)
-            values[tags.name(tag)] = value
+            values[tags.name(tag)] = plain(header[tag])
     return values

@@ -17,7 +17,7 @@ from dcmflow.catalog.catalog import Catalog
 from dcmflow.cli import query_progress
 from dcmflow.cli.common import INTERRUPTED
 from dcmflow.cli.query_example import decided, left_over
-from dcmflow.dicom.level import Level, level_of
+from dcmflow.dicom.level import Level
 from dcmflow.dicom.matching import Matcher
 from dcmflow.dicom.record import Record
 from dcmflow.errors import AssociationAborted, DcmflowError, NetworkError
@@ -211,7 +211,7 @@ class Inquiry:
         if self._whole:
             return True
         node = answers.catalog.find(record.level, record.uid) if record.uid else None
-        kept = trimmed(node.record() if node is not None else record, self.level)
+        kept = (node.record() if node is not None else record).at(self.level)
         if lines is None:
             return self._catalog.add(kept)
         answers.catalog.clear()
@@ -229,10 +229,3 @@ class Inquiry:
 def _is_final(error: DcmflowError) -> bool:
     """The node does not answer: the rest would take as many timeouts."""
     return isinstance(error, NetworkError) and not isinstance(error, AssociationAborted)
-
-
-def trimmed(record: Record, level: Level) -> Record:
-    """The record of what it belongs to at a level above."""
-    if record.level is level:
-        return record
-    return Record(level, {key: value for key, value in record.values.items() if level_of(key) <= level})

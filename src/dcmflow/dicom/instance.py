@@ -48,13 +48,13 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     move_originator: str = ""
 
 
-_NOWHERE: Final = Origin()
+NOWHERE: Final = Origin()
 _NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
 _NOTHING: Final[Mapping[Any, Any]] = MappingProxyType({})
 
 
 def _at(origin: Origin, path: str) -> Origin:
-    if origin is _NOWHERE:
+    if origin is NOWHERE:
         return Origin(path=path)
     return origin if origin.path else msgspec.structs.replace(origin, path=path)
 
@@ -98,7 +98,7 @@ class Instance:
         transfer_syntax_uid: str,
         payload: Payload,
         *,
-        origin: Origin = _NOWHERE,
+        origin: Origin = NOWHERE,
         labels: Mapping[str, str] = _NO_LABELS,
     ) -> None:
         put = object.__setattr__
@@ -257,7 +257,7 @@ class Instance:
         return self._with(**files.encode_dataset(ds, self.transfer_syntax_uid))
 
     @classmethod
-    def from_dataset(cls, ds: Dataset, *, origin: Origin = _NOWHERE) -> Instance:
+    def from_dataset(cls, ds: Dataset, *, origin: Origin = NOWHERE) -> Instance:
         """An instance from a pydicom data set, encoded as its file meta or its original encoding says, else explicit VR little
         endian.
 
@@ -320,14 +320,14 @@ class Instance:
 
     @classmethod
     async def from_file(
-        cls, path: str | os.PathLike[str], *, memory_limit: int = MEMORY_LIMIT, origin: Origin = _NOWHERE
+        cls, path: str | os.PathLike[str], *, memory_limit: int = MEMORY_LIMIT, origin: Origin = NOWHERE
     ) -> Instance:
         """`load` for async code: at most one small read, done in place, which is quicker than handing it to a thread."""
         return cls.load(path, memory_limit=memory_limit, origin=origin)
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str], *, memory_limit: int = MEMORY_LIMIT, origin: Origin = _NOWHERE
+        cls, path: str | os.PathLike[str], *, memory_limit: int = MEMORY_LIMIT, origin: Origin = NOWHERE
     ) -> Instance:
         """Read a DICOM file (PS3.10), or a bare data set when the content is unmistakable.
 
@@ -347,7 +347,7 @@ class Instance:
             raise files.at(path, error) from error
 
     @classmethod
-    def from_bytes(cls, data: Buffer, *, origin: Origin = _NOWHERE) -> Instance:
+    def from_bytes(cls, data: Buffer, *, origin: Origin = NOWHERE) -> Instance:
         """As `load`, from the bytes of a file. They are not copied.
 
         Raises:

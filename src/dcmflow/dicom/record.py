@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from dcmflow.dicom import tags
 from dcmflow.dicom.header import Header
-from dcmflow.dicom.level import Level
+from dcmflow.dicom.level import Level, level_of
 
 LEFT_OUT: Final = frozenset({0x00080005, 0x00080052, 0x00080054, 0x00080056, 0x00880130, 0x00880140})
 """Of how the answer is written and where it came from, not of what it is about."""
@@ -35,6 +35,12 @@ class Record(Struct, frozen=True, gc=False):
             DatasetError: it cannot be read.
         """
         return cls(level, values_of(header))
+
+    def at(self, level: Level) -> Record:
+        """The record of what it belongs to at a level above; itself at its own."""
+        if self.level is level:
+            return self
+        return Record(level, {key: value for key, value in self.values.items() if level_of(key) <= level})
 
     def get(self, keyword: str, default: Any = None) -> Any:
         """The value of an element."""
@@ -68,10 +74,12 @@ def values_of(header: Header) -> dict[str, Any]:
     for tag in header.tags():
         if tag in LEFT_OUT or not tag & 0xFFFF:
             continue
-        value = header[tag]
-        if isinstance(value, list):
-            value = tuple(values_of(item) for item in value)
-        elif isinstance(value, memoryview | bytearray):
-            value = bytes(value)
-        values[tags.name(tag)] = value
+        values[tags.name(tag)] = plain(header[tag])
     return values
+
+
+def plain(value: Any) -> Any:
+    """A value of a header as one of a record."""
+    if isinstance(value, list):
+        return tuple(values_of(item) for item in value)
+    return bytes(value) if isinstance(value, memoryview | bytearray) else value

@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, final
 
 from dcmflow.dicom.header import Header
-from dcmflow.dicom.instance import Instance
 from dcmflow.errors import DatasetError
 from dcmflow.net.entity import Answer, ApplicationEntity
 from dcmflow.net.reception import Room
@@ -189,13 +188,7 @@ def header_of(received: Received) -> Header | None:
     """The header of what came; None where it cannot be read."""
     if received.payload is None:
         return None
-    command = received.command
     try:
-        return Instance(
-            command.affected_sop_class or "",
-            command.affected_sop_instance or "",
-            received.context.transfer_syntax,
-            received.payload,
-        ).header
+        return received.instance().header
     except DatasetError:
         return None

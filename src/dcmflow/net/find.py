@@ -16,7 +16,8 @@ from dcmflow.dicom.matching import Matcher
 from dcmflow.dicom.query import Query
 from dcmflow.dicom.record import Record
 from dcmflow.errors import DatasetError, DcmflowError, NetworkError, RemoteProtocolError, RequestFailed
-from dcmflow.net import failures, models, reasons
+from dcmflow.net import failures, models
+from dcmflow.net.arriving import arriving
 from dcmflow.net.found import Found
 from dcmflow.net.hierarchy import Plan, completed, filled, lone_values
 from dcmflow.net.models import Model
@@ -51,26 +52,9 @@ async def finding(
     """
     give, take = anyio.create_memory_object_stream[Record](_AHEAD)
     found = Found(take)
-    failure: BaseException | None = None
-    with take:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_run, _Finder(pool, query, found, give, verify=verify, bare=bare), give, found)
-            try:
-                yield found
-            except Exception as error:  # is not to come out in a group
-                failure = error
-            finally:
-                tasks.cancel_scope.cancel()  # before the stream is closed, which who writes into it would take for an error
-    if failure is not None:
-        raise failure
-
-
-async def _run(finder: _Finder, give: MemoryObjectSendStream[Record], found: Found) -> None:
-    with give:
-        try:
-            await finder.run()
-        except DcmflowError as error:
-            found.fail(error)
+    finder = _Finder(pool, query, found, give, verify=verify, bare=bare)
+    async with arriving(found, give, take, finder.run):
+        yield found
 
 
 @final
@@ -90,7 +74,6 @@ class _Finder:
         self._found = found
         self._give = give
         self._known: set[tuple[str, ...]] = set()  # what was given, where several answers are about one
-        self._came = 0  # answers to what was asked for at once
         self._failed: list[RequestFailed] = []  # of parts
         self._lists = True  # the peer seems to take lists of UIDs
         self._verify = verify
@@ -99,7 +82,7 @@ class _Finder:
 
     async def run(self) -> None:
         async with self._associate() as association:
-            model = self._choose(association)
+            model, _ = models.chosen(association, self._query.level, "find")
             self._found.model = model
             plan = Plan(self._query, model.top, bare=self._bare)
             at_once = len(plan.levels) > 1 and (
@@ -111,26 +94,20 @@ class _Finder:
             raise self._failed[0]
 
     async def _at_once(self, association: Association, model: Model, plan: Plan) -> bool:
-        """Ask for all in one C-FIND, or in one for each UID where the peer takes no lists; False: it cannot do that."""
+        """Ask for all at once; False: the peer cannot do that."""
+        came = False
 
         async def take(record: Record) -> None:
-            self._came += 1
+            nonlocal came
+            came = True
             await self._emit(plan, record)
 
-        query, key = plan.at_once(), plan.bottom.keyword
-        uids = query.keys.get(key, "").split("\\")
-        attempts = [query, *(query.with_keys({key: uid}) for uid in uids if len(uids) > 1)]
-        for attempt in attempts:
-            try:
-                await self._ask(association, model, attempt, take)
-            except RequestFailed as error:
-                if self._came or error.transient:
-                    raise
-                if attempt is not query or len(attempts) == 1:
-                    return False
-            else:
-                if attempt is query and self._came:
-                    return True
+        try:
+            await self._ask_list(association, model, plan.at_once(), take)
+        except RequestFailed as error:
+            if came or error.transient:
+                raise
+            return False
         return True
 
     @asynccontextmanager
@@ -138,22 +115,6 @@ class _Finder:
         user = UserInformation(extended=models.relational("find"))
         async with self._pool.associate(models.proposed("find"), user, patient=True) as association:
             yield association
-
-    def _choose(self, association: Association) -> Model:
-        there = models.offered(association, "find")
-        model = models.choose(there, self._query.level)
-        if model is not None:
-            return model
-        if not there:
-            wanted = Model.STUDY_ROOT.sop_class("find")
-            raise reasons.no_context(association.peer, wanted, "")
-        only = " and ".join(each.title for each in there)
-        raise RequestFailed(
-            f"{association.peer} cannot be asked for the {self._query.level.word} level: it offers {only} only",
-            status=0x0122,
-            operation="C-FIND",
-            peer=association.peer,
-        )
 
     # -- from the top down
 
@@ -172,15 +133,15 @@ class _Finder:
 
             take = give if last else keep
             if level is plan.top:
-                await self._ask_top(association, model, plan.step(level), take)
+                await self._ask_list(association, model, plan.step(level), take)
             else:
                 await self._ask_about(association, model, plan, level, parents, take)
             parents = _distinct(found)
             if not parents:
                 return
 
-    async def _ask_top(self, association: Association, model: Model, query: Query, take: Take) -> None:
-        """Ask at the top; where it is for a list of UIDs and the peer takes none, for one after the other."""
+    async def _ask_list(self, association: Association, model: Model, query: Query, take: Take) -> None:
+        """One C-FIND; where it is for a list of UIDs and the peer takes none, one for each."""
         key, came = query.level.keyword, False
         uids = query.keys.get(key, "").split("\\")
 

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final, final
 
-from anyio import EndOfStream
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from dcmflow.dicom.record import Record
+from dcmflow.net.arriving import Arriving
 
 if TYPE_CHECKING:
     from dcmflow.net.models import Model
@@ -18,7 +18,7 @@ _TOLD: Final = 5  # problems that are told one by one
 
 
 @final
-class Found(AsyncIterator[Record]):
+class Found(Arriving[Record], AsyncIterator[Record]):
     """The answers to a query, as they come.
 
     Attributes:
@@ -31,8 +31,7 @@ class Found(AsyncIterator[Record]):
     """
 
     def __init__(self, records: MemoryObjectReceiveStream[Record]) -> None:
-        self._records = records
-        self._failure: Exception | None = None
+        super().__init__(records)
         self.model: Model | None = None
         self.problems: list[str] = []
         self.mismatched: Counter[str] = Counter()
@@ -50,17 +49,7 @@ class Found(AsyncIterator[Record]):
             RequestFailed: the peer answered with a failure; what came before is valid.
             NetworkError, RemoteProtocolError: there is no answer, or no more.
         """
-        try:
-            return await self._records.receive()
-        except EndOfStream:
-            failure, self._failure = self._failure, None
-            if failure is not None:
-                raise failure from None
-            raise StopAsyncIteration from None
-
-    def fail(self, error: Exception) -> None:
-        """It ends with this error."""
-        self._failure = error
+        return await self.take()
 
     def warnings(self) -> list[str]:
         """What a person should know about what was left out, one sentence each."""

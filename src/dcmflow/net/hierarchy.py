@@ -109,10 +109,7 @@ class Plan:
 
     def trimmed(self, record: Record) -> Record:
         """The record at the level that is wanted, without what lies below it."""
-        if record.level == self.query.level:
-            return record
-        values = {key: value for key, value in record.values.items() if level_of(key) <= self.query.level}
-        return Record(self.query.level, values)
+        return record.at(self.query.level)
 
 
 def filled(record: Record, parent: Mapping[str, Any]) -> Record:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from dcmflow.dicom.level import Level
 from dcmflow.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from dcmflow.errors import RequestFailed
+from dcmflow.net import reasons
 from dcmflow.protocol.items import ExtendedNegotiation, ProposedContext
 
 if TYPE_CHECKING:
@@ -80,6 +82,31 @@ def offered(association: Association, operation: Operation) -> dict[Model, Accep
         for model in Model
         if model.sop_class(operation) in by_class
     }
+
+
+def chosen(association: Association, level: Level, operation: Operation) -> tuple[Model, AcceptedContext]:
+    """The model to ask for entities of a level, and its presentation context; see `choose`.
+
+    Raises:
+        NoAcceptedContext: the peer has accepted none.
+        RequestFailed: none that it has accepted goes that far.
+    """
+    there = offered(association, operation)
+    model = choose(there, level)
+    if model is not None and (operation == "find" or level in model.levels):
+        return model, there[model]
+    if not there:
+        wanted = Model.STUDY_ROOT.sop_class(operation)
+        results = [result for (uid, _), result in association.refused.items() if uid == wanted]
+        raise reasons.no_context(association.peer, wanted, "", results[0] if results else None)
+    only = " and ".join(each.title for each in there)
+    what = "be asked for" if operation == "find" else "retrieve at"
+    raise RequestFailed(
+        f"{association.peer} cannot {what} the {level.word} level: it offers {only} only",
+        status=0x0122,
+        operation=title(operation),
+        peer=association.peer,
+    )
 
 
 def choose(models: Iterable[Model], level: Level) -> Model | None:

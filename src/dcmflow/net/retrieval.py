@@ -11,8 +11,8 @@ from dcmflow.dicom import uids
 from dcmflow.dicom.encoding import encoding_of
 from dcmflow.dicom.header import Header
 from dcmflow.dicom.query import Query
-from dcmflow.errors import DatasetError, RequestFailed
-from dcmflow.net import failures, models, reasons
+from dcmflow.errors import DatasetError
+from dcmflow.net import failures, models
 from dcmflow.net.contexts import MOST
 from dcmflow.net.models import Model, Operation
 from dcmflow.net.reception import Reception
@@ -24,7 +24,6 @@ from dcmflow.status import Status
 if TYPE_CHECKING:
     from dcmflow.net.association import Association
     from dcmflow.net.received import Received
-    from dcmflow.protocol.negotiation import AcceptedContext
 
 _FAILED_UIDS: Final = 0x00080058  # Failed SOP Instance UID List
 
@@ -132,7 +131,7 @@ async def move(
         RequestFailed: it ended with a failure.
         NetworkError, RemoteProtocolError: there was no final response.
     """
-    model, context = _chosen(association, query, "move")
+    model, context = models.chosen(association, query.level, "move")
     sop_class = model.sop_class("move")
     identifier = retrievable(query, model).identifier(context.transfer_syntax)
     async with request(
@@ -166,7 +165,7 @@ async def get(
     Raises:
         RequestFailed, NetworkError, RemoteProtocolError: as in `move`.
     """
-    model, context = _chosen(association, query, "get")
+    model, context = models.chosen(association, query.level, "get")
     sop_class = model.sop_class("get")
     identifier = retrievable(query, model).identifier(context.transfer_syntax)
     async with request(association, context, lambda number: c_get_rq(number, sop_class), identifier) as asked:
@@ -202,24 +201,6 @@ def retrievable(query: Query, model: Model) -> Query:
         query.level,
         {level.keyword: query.keys[level.keyword] for level in levels if query.keys.get(level.keyword)},
     )
-
-
-def _chosen(association: Association, query: Query, operation: Operation) -> tuple[Model, AcceptedContext]:
-    there = models.offered(association, operation)
-    model = models.choose(there, query.level)
-    if model is None or query.level not in model.levels:
-        if there:
-            only = " and ".join(each.title for each in there)
-            raise RequestFailed(
-                f"{association.peer} cannot retrieve at the {query.level.word} level: it offers {only} only",
-                status=0x0122,
-                operation=models.title(operation),
-                peer=association.peer,
-            )
-        wanted = Model.STUDY_ROOT.sop_class(operation)
-        results = [result for (uid, _), result in association.refused.items() if uid == wanted]
-        raise reasons.no_context(association.peer, wanted, "", results[0] if results else None)
-    return model, there[model]
 
 
 def _report(

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, final
 
 import anyio
-from anyio import EndOfStream
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from dcmflow.dicom.instance import Instance, Origin
+from dcmflow.dicom.instance import Instance
 from dcmflow.dicom.level import Level
 from dcmflow.dicom.query import Query
 from dcmflow.errors import DcmflowError, RequestFailed
 from dcmflow.net import models, retrieval
+from dcmflow.net.arriving import Arriving, arriving
 from dcmflow.net.entity import Answer
 from dcmflow.net.find import finding
+from dcmflow.net.received import instance_of
 from dcmflow.net.reception import Reception, Room
 from dcmflow.net.retrieval import MoveReport
 from dcmflow.net.wanted import resolve, singly
 from dcmflow.status import Status
 
 if TYPE_CHECKING:
-    from dcmflow.net.association import Association
     from dcmflow.net.node import Node
     from dcmflow.net.pool import Pool
     from dcmflow.net.received import Received
@@ -83,7 +82,7 @@ def added_up(reports: Iterable[MoveReport]) -> MoveReport:
 
 
 @final
-class Got(AsyncIterator[Instance]):
+class Got(Arriving[tuple[Instance, anyio.Event]], AsyncIterator[Instance]):
     """Instances as they come over C-GET; each is answered with Success when the next one is asked for.
 
     Attributes:
@@ -91,9 +90,8 @@ class Got(AsyncIterator[Instance]):
     """
 
     def __init__(self, instances: MemoryObjectReceiveStream[tuple[Instance, anyio.Event]]) -> None:
-        self._instances = instances
+        super().__init__(instances)
         self._done: anyio.Event | None = None
-        self._failure: Exception | None = None
         self.report: MoveReport | None = None
 
     def __aiter__(self) -> Got:
@@ -109,18 +107,8 @@ class Got(AsyncIterator[Instance]):
         if self._done is not None:
             self._done.set()
             self._done = None
-        try:
-            instance, self._done = await self._instances.receive()
-        except EndOfStream:
-            failure, self._failure = self._failure, None
-            if failure is not None:
-                raise failure from None
-            raise StopAsyncIteration from None
+        instance, self._done = await self.take()
         return instance
-
-    def fail(self, error: Exception) -> None:
-        """It ends with this error."""
-        self._failure = error
 
 
 @asynccontextmanager
@@ -128,18 +116,8 @@ async def getting(pool: Pool, query: Query) -> AsyncIterator[Got]:
     """C-GET whatever matches; leaving the block calls off what is still under way."""
     give, take = anyio.create_memory_object_stream[tuple[Instance, anyio.Event]]()
     got = Got(take)
-    failure: Exception | None = None
-    with take:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_get_all, pool, query, give, got)
-            try:
-                yield got
-            except Exception as error:  # is not to come out in a group
-                failure = error
-            finally:
-                tasks.cancel_scope.cancel()  # before the stream is closed, which who writes into it would take for an error
-    if failure is not None:
-        raise failure
+    async with arriving(got, give, take, lambda: _get_all(pool, query, give, got)):
+        yield got
 
 
 async def _get_all(
@@ -154,28 +132,24 @@ async def _get_all(
             error = received.error or DcmflowError("no data set")
             return Answer(error.status, str(error))
         done = anyio.Event()
-        await give.send((instance_of(received, association, sender=association.called_ae), done))
+        await give.send((instance_of(received, association, ours=True), done))
         await done.wait()
         return Answer(Status.SUCCESS)
 
-    with give:
-        try:
-            requests = await resolve(pool, query)
-            contexts, user = retrieval.get_contexts(await classes(pool, requests))
-            async with pool.associate(contexts, user, patient=True) as association:
-                reports: list[MoveReport] = []
-                reception = Reception(Room())
-                for request in requests:
-                    before = came
-                    reports += await _in_parts(
-                        request,
-                        lambda each: retrieval.get(association, each, store=store, reception=reception),
-                        lambda: came > before,  # noqa: B023 - it is asked before the next round
-                    )
-                got.report = added_up(reports)
-            _all_came(got.report, pool.node)
-        except DcmflowError as error:
-            got.fail(error)
+    requests = await resolve(pool, query)
+    contexts, user = retrieval.get_contexts(await classes(pool, requests))
+    async with pool.associate(contexts, user, patient=True) as association:
+        reports: list[MoveReport] = []
+        reception = Reception(Room())
+        for request in requests:
+            before = came
+            reports += await _in_parts(
+                request,
+                lambda each: retrieval.get(association, each, store=store, reception=reception),
+                lambda: came > before,  # noqa: B023 - it is asked before the next round
+            )
+        got.report = added_up(reports)
+    _all_came(got.report, pool.node)
 
 
 def _all_came(report: MoveReport, node: Node) -> None:
@@ -207,35 +181,3 @@ async def classes(pool: Pool, requests: Iterable[Query]) -> list[str]:
     except DcmflowError:  # it need not be able to say
         return list(dict.fromkeys((*found, *retrieval.COMMON)))
     return list(found) or list(retrieval.COMMON)
-
-
-def instance_of(
-    received: Received,
-    association: Association,
-    *,
-    sender: str,
-    stage: str = "",
-    labels: dict[str, str] | None = None,
-) -> Instance:
-    """What came with a C-STORE as an instance.
-
-    Args:
-        sender: the AE title that sent it.
-    """
-    command = received.command
-    assert received.payload is not None
-    made = Instance(
-        command.affected_sop_class or "",
-        command.affected_sop_instance or "",
-        received.context.transfer_syntax,
-        received.payload,
-        origin=Origin(
-            stage=stage,
-            received=datetime.now(UTC),
-            calling_ae=sender,
-            called_ae=association.called_ae if sender != association.called_ae else association.calling_ae,
-            address=association.address,
-            move_originator=command.move_originator_ae or "",
-        ),
-    )
-    return made.with_labels(**labels) if labels else made

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from dcmflow.dicom.level import Level, level_of
-from dcmflow.dicom.query import Query, restricts
+from dcmflow.dicom.level import Level
+from dcmflow.dicom.query import Query, restricts, unique_keys
 from dcmflow.dicom.record import Record
 from dcmflow.net.find import finding
 from dcmflow.net.hierarchy import BATCH, lone_values
@@ -38,7 +38,7 @@ def requests(records: Iterable[Record], *, most: int = LISTED) -> list[Query]:
         lists[-1].append(uid)
     if level is None:
         return []
-    names = [each.keyword for each in (*level.above(), level)]
+    names = unique_keys(level)
     return [
         Query(
             level, {key: value for key, value in zip(names, (*above, "\\".join(uids)), strict=True) if value}
@@ -98,6 +98,5 @@ async def resolve(pool: Pool, query: Query) -> list[Query]:
     async with finding(pool, query) as records:
         async for record in records:
             if record.uid:
-                kept = {key: value for key, value in record.values.items() if level_of(key) <= query.level}
-                found.setdefault(record.path, Record(record.level, kept))
+                found.setdefault(record.path, record)
     return requests(found.values())

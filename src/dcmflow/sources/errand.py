@@ -2,8 +2,7 @@
 
 An errand is over when the node has said that it is, and what is missing had some time to arrive all the same: a C-MOVE may be
 answered before the last sub-operation is. Then it is counted. What should have come is known from the request itself (instances
-by UID), from the numbers that the node gave, or from a list of instances, which is asked for when the numbers do not add up or
-there are none.
+by UID), from a list of instances that is asked for before they come or, where the node has none, from the numbers that it gave.
 """
 
 from __future__ import annotations
@@ -23,9 +22,10 @@ from dcmflow.net import models, retrieval
 from dcmflow.net.desk import Desk, covers, header_of
 from dcmflow.net.entity import Answer
 from dcmflow.net.find import finding
+from dcmflow.net.received import instance_of
 from dcmflow.net.reception import Reception, Room
 from dcmflow.net.retrieval import MoveReport
-from dcmflow.net.retrieving import classes, instance_of
+from dcmflow.net.retrieving import classes
 from dcmflow.net.wanted import singly
 from dcmflow.sources.arrivals import Arrivals, Kind
 from dcmflow.sources.identity import mismatch
@@ -124,8 +124,7 @@ class Errand:
         pool = self._handler.pool
 
         async def take(association: Association, received: Received, inside: bool) -> Answer:
-            sender = association.calling_ae
-            return await self._take(association, received, sender=sender, inside=inside)
+            return await self._take(association, received, ours=False, inside=inside)
 
         with desk.claim(
             pool.calling_ae,
@@ -158,8 +157,8 @@ class Errand:
             async with pool.associate(contexts, user, patient=True) as association:
 
                 async def store(received: Received) -> Answer:
-                    sender, inside = association.called_ae, covers(scope, received, header_of(received))
-                    return await self._take(association, received, sender=sender, inside=inside)
+                    inside = covers(scope, received, header_of(received))
+                    return await self._take(association, received, ours=True, inside=inside)
 
                 async def ask(association: Association, request: Query) -> MoveReport:
                     return await retrieval.get(association, request, store=store, reception=reception)
@@ -222,13 +221,13 @@ class Errand:
     # -- what comes
 
     async def _take(
-        self, association: Association, received: Received, *, sender: str, inside: bool
+        self, association: Association, received: Received, *, ours: bool, inside: bool
     ) -> Answer:
         """Take a sub-operation. As long as they come the node is alive, and while they wait for room it waits for us."""
         self._taking += 1
         self._be_patient(association)
         try:
-            return await self._taken(association, received, sender=sender, inside=inside)
+            return await self._taken(association, received, ours=ours, inside=inside)
         finally:
             self._taking -= 1
             self._be_patient(association)
@@ -239,7 +238,7 @@ class Errand:
             asked.allow(inf if self._taking else asked.dimse)
 
     async def _taken(
-        self, association: Association, received: Received, *, sender: str, inside: bool
+        self, association: Association, received: Received, *, ours: bool, inside: bool
     ) -> Answer:
         handler, uid = self._handler, received.command.affected_sop_instance or ""
         if received.payload is None:
@@ -247,7 +246,7 @@ class Errand:
             self.arrivals.settle(uid, accepted=False)
             handler.emit.refused(error, sop_instance_uid=uid)
             return Answer(error.status, str(error))
-        instance = instance_of(received, association, sender=sender, stage=handler.stage)
+        instance = instance_of(received, association, stage=handler.stage, ours=ours)
         del received
         wrong = mismatch(instance) or _broken(instance)
         if wrong is not None:

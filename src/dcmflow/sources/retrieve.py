@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, field
 from msgspec.structs import replace
@@ -35,6 +35,8 @@ class Retrieve(Source, frozen=True):
     What the node answers is matched again on our side, since servers ignore keys; what they do not return cannot be checked, and is
     left out with a warning. The answer to each sub-operation is held back until the instance has settled.
     """
+
+    runs: ClassVar[type[Retrieval]] = Retrieval
 
     node: Annotated[str, Meta(description="The node: a name, or AE@host:port.")]
     query: Annotated[
@@ -138,23 +140,12 @@ class Retrieve(Source, frozen=True):
             )
             stack.enter_context(pool.share(node.max_associations, most=node.max_associations))
             kept = await stack.enter_async_context(self._quarantine(context))
-            actor = self.actor(context, pool, place, listener, kept)
+            actor = self.runs(self, context, pool, place, listener, kept)
             try:
                 yield actor
             finally:
                 if actor.desk is not None:
                     actor.desk.entity.shut()
-
-    def actor(
-        self,
-        context: Context,
-        pool: Pool,
-        place: Local,
-        listener: Listener | ConfigError | None,
-        quarantine: SinkActor | None,
-    ) -> Retrieval:
-        """What runs; see `Retrieval`."""
-        return Retrieval(self, context, pool, place, listener, quarantine)
 
     def check(self, context: Context) -> None:
         self._node(context)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Hashable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Literal
 
 import anyio
 from anyio import BrokenResourceError, ClosedResourceError
 from msgspec import Meta, field
 
-from dcmflow.dicom.instance import Instance, Origin
+from dcmflow.dicom.instance import Instance
 from dcmflow.dicom.payload import MemoryPayload
 from dcmflow.errors import ConfigError, Refused
 from dcmflow.flow.context import Context, Draining, Emit
@@ -25,7 +24,7 @@ from dcmflow.net.early import Start
 from dcmflow.net.entity import ANYONE, Answer, ApplicationEntity, Caller
 from dcmflow.net.listener import Listener
 from dcmflow.net.node import ANY_AE, Local, Timeouts, Tls
-from dcmflow.net.received import Received
+from dcmflow.net.received import Received, instance_of
 from dcmflow.net.reception import Room
 from dcmflow.protocol.command import CommandSet
 from dcmflow.protocol.negotiation import AcceptedContext
@@ -227,22 +226,7 @@ class _Actor:
             error = received.error or Refused("no data set")
             emit.refused(error, sop_instance_uid=command.affected_sop_instance or "")
             return Answer(error.status, str(error))
-        assert command.affected_sop_class
-        assert command.affected_sop_instance
-        instance = Instance(
-            command.affected_sop_class,
-            command.affected_sop_instance,
-            received.context.transfer_syntax,
-            received.payload,
-            origin=Origin(
-                stage=self._context.stage,
-                received=datetime.now(UTC),
-                calling_ae=association.calling_ae,
-                called_ae=association.called_ae,
-                address=association.address,
-                move_originator=command.move_originator_ae or "",
-            ),
-        )
+        instance = instance_of(received, association, stage=self._context.stage)
         wrong = mismatch(instance) if not received.starts else None  # else it has been looked at
         if wrong is not None:
             emit.refused(wrong, sop_instance_uid=instance.sop_instance_uid, size=instance.payload.size)

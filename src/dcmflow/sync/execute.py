@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from msgspec.structs import replace
+
 from dcmflow.catalog.catalog import Catalog
 from dcmflow.dicom.level import Level
 from dcmflow.dicom.query import Query
@@ -178,8 +180,6 @@ async def _run(
     branches: dict[str, Stage] = {}
     for number, name in enumerate(plan.destinations):
         if name in names:
-            from msgspec.structs import replace
-
             # a node that is told of a refusal may send nothing more, to nobody
             sink = replace(
                 destinations[name].sink(), name=f"to-{number}", required=not isinstance(source, Pull)

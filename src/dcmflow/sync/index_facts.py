@@ -14,7 +14,7 @@ from dcmflow.dicom.header import Header
 from dcmflow.dicom.level import COUNTS, RETURNED, UNIQUE_KEYS, Level
 from dcmflow.dicom.part10 import MEDIA_STORAGE_DIRECTORY
 from dcmflow.dicom.payload import LEAD, Payload
-from dcmflow.dicom.record import values_of
+from dcmflow.dicom.record import plain
 from dcmflow.dicom.values import TEXT_VRS
 from dcmflow.errors import DatasetError, NotDicom
 
@@ -217,11 +217,5 @@ def more_values(header: Header, keys: Sequence[str]) -> Mapping[str, Any]:
         if leaf.creator:
             block = tag & 0xFFFF0000 | tag >> 8 & 0xFF
             found[tags.name(block)] = header[block]
-        found[tags.name(tag)] = _plain(header[tag])
+        found[tags.name(tag)] = plain(header[tag])
     return found
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(values_of(item) for item in value)
-    return bytes(value) if isinstance(value, memoryview | bytearray) else value

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, final
+from typing import TYPE_CHECKING, Protocol, final
 
 from anyio import to_thread
 
@@ -18,6 +18,7 @@ from dcmflow.dicom.level import Level
 from dcmflow.dicom.query import Query
 from dcmflow.errors import DcmflowError
 from dcmflow.flow.stage import Stage
+from dcmflow.net.hierarchy import BATCH
 from dcmflow.sinks.directory import DEFAULT_LAYOUT, Directory
 from dcmflow.sinks.store import Store
 from dcmflow.sync.index import Index, index_path
@@ -25,8 +26,6 @@ from dcmflow.sync.index import Index, index_path
 if TYPE_CHECKING:
     from dcmflow.net.client import Client
     from dcmflow.net.node import Node
-
-_TOGETHER: Final = 32  # studies that are asked about at once
 
 
 class Place(Protocol):
@@ -83,8 +82,8 @@ class NodePlace:
     async def holds(self, studies: Sequence[str], level: Level) -> Catalog | None:
         held = Catalog(level)
         named = [uid for uid in studies if uid]
-        for start in range(0, len(named), _TOGETHER):
-            uids = "\\".join(named[start : start + _TOGETHER])
+        for start in range(0, len(named), BATCH):
+            uids = "\\".join(named[start : start + BATCH])
             try:
                 found = await self.find(Query(level, {"StudyInstanceUID": uids}))
             except DcmflowError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import anyio
 
@@ -11,10 +11,9 @@ from dcmflow.catalog.catalog import Catalog
 from dcmflow.dicom.level import Level
 from dcmflow.dicom.query import Query, deepest
 from dcmflow.errors import DcmflowError
+from dcmflow.net.hierarchy import BATCH
 from dcmflow.sync.places import FolderPlace, Place
 from dcmflow.sync.plan import Plan, plan_sync, study_uids, undecided
-
-_TOGETHER: Final = 32  # studies that are asked about at once
 
 
 class Wish(NamedTuple):
@@ -132,8 +131,8 @@ async def _deepened(place: Place, catalog: Catalog, level: Level, studies: Seque
     if catalog.level >= level or not named:
         return catalog
     finer = Catalog(level)
-    for start in range(0, len(named), _TOGETHER):
-        some = "\\".join(named[start : start + _TOGETHER])
+    for start in range(0, len(named), BATCH):
+        some = "\\".join(named[start : start + BATCH])
         for patient in (await place.find(Query(level, {"StudyInstanceUID": some}))).walk(Level.PATIENT):
             finer.graft_all(patient)
     return catalog | (catalog & finer)

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 from msgspec import Meta
 
 from dcmflow.dicom.instance import Instance
 from dcmflow.dicom.level import Level
 from dcmflow.dicom.record import Record
-from dcmflow.errors import ConfigError
-from dcmflow.flow.context import Context
-from dcmflow.flow.stage import SinkActor
 from dcmflow.net.entity import Answer
-from dcmflow.net.listener import Listener
-from dcmflow.net.node import Local
-from dcmflow.net.pool import Pool
 from dcmflow.sources.errand import Errand
 from dcmflow.sources.retrieval import Retrieval
 from dcmflow.sources.retrieve import Retrieve
@@ -26,30 +20,6 @@ from dcmflow.sync.spread import label_of
 
 MEANT_FOR: Final[ContextVar[tuple[int, ...]]] = ContextVar("dcmflow.sync.meant_for", default=())
 """The numbers of the destinations of what is missing, while that is reported."""
-
-
-class Pull(Retrieve, frozen=True):
-    """Retrieves studies, series and images that were found before.
-
-    Attributes:
-        records: what is retrieved; of any level from studies down.
-        to: by unique key of a record, or of what it is part of, the numbers of the destinations.
-        whose: gets the same by SOP Instance UID, of what came and was not accepted.
-    """
-
-    records: Annotated[Any, Meta(description="Records.")] = ()
-    to: Annotated[Any, Meta(description="Destinations by unique key.")] = None
-    whose: Annotated[Any, Meta(description="Is told whose instances are refused.")] = None
-
-    def actor(
-        self,
-        context: Context,
-        pool: Pool,
-        place: Local,
-        listener: Listener | ConfigError | None,
-        quarantine: SinkActor | None,
-    ) -> Retrieval:
-        return _Pulling(self, context, pool, place, listener, quarantine)
 
 
 class _Pulling(Retrieval):
@@ -93,3 +63,19 @@ class _Pulling(Retrieval):
             if found is None:
                 found = self._to.get(str(instance.header.get(keyword) or ""))
         return found or ()
+
+
+class Pull(Retrieve, frozen=True):
+    """Retrieves studies, series and images that were found before.
+
+    Attributes:
+        records: what is retrieved; of any level from studies down.
+        to: by unique key of a record, or of what it is part of, the numbers of the destinations.
+        whose: gets the same by SOP Instance UID, of what came and was not accepted.
+    """
+
+    runs: ClassVar[type[Retrieval]] = _Pulling
+
+    records: Annotated[Any, Meta(description="Records.")] = ()
+    to: Annotated[Any, Meta(description="Destinations by unique key.")] = None
+    whose: Annotated[Any, Meta(description="Is told whose instances are refused.")] = None

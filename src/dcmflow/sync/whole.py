@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from dcmflow.catalog.catalog import Catalog
 from dcmflow.dicom.level import Level
-from dcmflow.dicom.query import Query
+from dcmflow.dicom.query import Query, unique_keys
 from dcmflow.dicom.record import Record
 from dcmflow.sync.places import Place
 
@@ -18,7 +18,7 @@ async def whole(place: Place, queries: Iterable[Query], level: Level) -> Catalog
         DcmflowError: the place cannot be asked.
     """
     found = Catalog(level)
-    keywords = [each.keyword for each in Level if each <= level]
+    keywords = unique_keys(level)
     for query in queries:
         for node in (await place.find(query)).walk(level):
             if node.level is level and node.uid:
