@@ -15,7 +15,6 @@ import json
 import shutil
 import sys
 import tempfile
-import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +24,7 @@ from zlib import crc32
 from run import machine
 from wire_blast import read
 from wire_peers import HERE, free_port, listens
-from wire_process import Child, Failed, until
+from wire_process import Child, Failed, Watch, until
 from wire_sets import WireSet, make
 
 from dcmflow.units import parse_size
@@ -82,26 +81,16 @@ LOADS = (
 
 
 @dataclass
-class Resident:
+class Resident(Watch):
     """Peaks of the resident memory of a process in bytes, by what went on."""
 
     pid: int
     peaks: dict[str, int] = field(default_factory=dict)
     now: str = "before"
+    every: float = EVERY
 
-    def __enter__(self) -> Resident:
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._over.wait(EVERY):
-            self.peaks[self.now] = max(self.peaks.get(self.now, 0), resident(self.pid))
+    def look(self) -> None:
+        self.peaks[self.now] = max(self.peaks.get(self.now, 0), resident(self.pid))
 
 
 def resident(pid: int) -> int:

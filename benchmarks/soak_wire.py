@@ -17,42 +17,30 @@ import shutil
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from run import machine
 from wire_peers import HERE, free_port, listens, pipeline, run
-from wire_process import Child, Failed, memory, until
+from wire_process import Child, Failed, Watch, memory, until
 from wire_sets import WireSet, make
 
 SENDERS, IDLE, BUSY, LONG = 20, 256, 64, 8
 FIRST, LEAST = 6400, 40000
 GROWTH, SHARE = 8e6, 0.1
-EVERY = 0.02  # seconds between two looks at the memory
 
 
 @dataclass
-class Samples:
+class Samples(Watch):
     """Anonymous memory of a process, looked at over and over while a phase lasts."""
 
     pid: int
     values: list[int] = field(default_factory=list)
+    every: float = 0.02
 
-    def __enter__(self) -> Samples:
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._over.wait(EVERY):
-            self.values.append(memory(self.pid)[0])
+    def look(self) -> None:
+        self.values.append(memory(self.pid)[0])
 
     def growth(self) -> tuple[float, float]:
         """Medians of the second and the last eighth, in bytes. Raises Failed when that is too few."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -147,6 +148,30 @@ class Child:
         self._over.set()
         self._meter.join()
         self._look()
+
+
+class Watch:
+    """Looks at something again and again, in a thread, while its block runs; `look` says what, `every` how often (seconds)."""
+
+    every: float
+
+    def __enter__(self) -> Self:
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def look(self) -> None:
+        """Look once."""
+        raise NotImplementedError
+
+    def _look(self) -> None:
+        while not self._over.wait(self.every):
+            self.look()
 
 
 def until(condition: Callable[[], bool], child: Child, limit: float) -> None:

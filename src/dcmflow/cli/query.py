@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 from cyclopts import Parameter
 
 from dcmflow.cli import common
+from dcmflow.cli.asking import Batch, Before, Since, check_from, earlier, rows
 from dcmflow.cli.common import INTERRUPTED, Usage, chosen, say
 from dcmflow.cli.nodes import Calling
 from dcmflow.errors import ConfigError
@@ -41,11 +42,8 @@ def query(
             help="patient, study, series or image (default: that of the lowest key, study at least).",
         ),
     ] = None,
-    since: Annotated[
-        str | None,
-        Parameter(metavar="DAY", help="Studies of this day and later: 2019-06-25, 14d, '3 weeks ago'."),
-    ] = None,
-    before: Annotated[str | None, Parameter(metavar="DAY", help="Studies of this day and earlier.")] = None,
+    since: Since = None,
+    before: Before = None,
     from_: Annotated[
         str | None,
         Parameter(
@@ -55,10 +53,7 @@ def query(
             help="Ask about what is in an earlier result (JSON), '-': on stdin, and nothing else.",
         ),
     ] = None,
-    batch: Annotated[
-        Path | None,
-        Parameter(metavar="FILE", help="One query for each row of this CSV, whose header names keys."),
-    ] = None,
+    batch: Batch = None,
     limit: Annotated[
         int | None, Parameter(metavar="N", help="Stop after so many, and tell the node so.")
     ] = None,
@@ -144,8 +139,8 @@ def _plan(
 
     if from_ is not None and batch is not None:
         raise Usage("--from and --batch both say what to ask: give one of them")
-    if from_ is not None and from_ != "-" and (not from_ or from_.startswith("-")):
-        raise Usage("--from needs a file, or '-' for stdin")
+    if from_ is not None:
+        check_from(from_)
     given = None if level is None else Level.parse(level)
     query = Query.of(texts, given)
     if since is not None or before is not None:
@@ -175,32 +170,24 @@ def days(query: Query, since: str | None, before: str | None) -> dict[str, str]:
 
 
 def _of_table(batch: Path, query: Query, level: Level | None, *, everything: bool) -> _Plan:
-    from dcmflow.dicom.query_table import read_table
-
-    try:
-        rows = read_table(batch, query.keys, level, unlimited=everything)
-    except OSError as error:
-        raise Usage(f"--batch {batch} cannot be read: {error.strerror or error}") from None
-    parts = [_part(row.query, label=f"row {row.number} (line {row.line})", about=row.label) for row in rows]
-    return _Plan(rows[0].query.level, parts, asks_for_everything=False)
+    table = rows(batch, query.keys, level, everything=everything)
+    parts = [_part(row.query, label=f"row {row.number} (line {row.line})", about=row.label) for row in table]
+    return _Plan(table[0].query.level, parts, asks_for_everything=False)
 
 
 def _of_result(name: str, query: Query, level: Level | None) -> _Plan:
     from dcmflow.catalog.catalog import Catalog
-    from dcmflow.cli.query_refine import entities, read_result
+    from dcmflow.cli.query_refine import entities
     from dcmflow.dicom.level import level_of
     from dcmflow.dicom.query import Query
     from dcmflow.dicom.record import Record
 
-    try:
-        earlier = read_result(name)
-    except OSError as error:
-        raise Usage(f"--from {name} cannot be read: {error.strerror or error}") from None
+    result = earlier(name)
     if level is None:
         # not Query.level: without keys that is the level of studies
-        query = Query(max([earlier.level, *map(level_of, query.keys)]), query.keys)
+        query = Query(max([result.level, *map(level_of, query.keys)]), query.keys)
     known, abouts, lost = Catalog(query.level), [], 0
-    for about in entities(earlier, query):
+    for about in entities(result, query):
         if about is None:
             lost += 1
             continue
@@ -208,7 +195,7 @@ def _of_result(name: str, query: Query, level: Level | None) -> _Plan:
         known.add(Record(about.level, about.values))
     part = _part(query, known=known, abouts=abouts)
     part.about = f"asked about {len(abouts)} of an earlier result"
-    return _Plan(query.level, [part], asks_for_everything=False, earlier=earlier, lost=lost)
+    return _Plan(query.level, [part], asks_for_everything=False, earlier=result, lost=lost)
 
 
 def _part(

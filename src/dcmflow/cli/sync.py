@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from dcmflow.cli.asking import Batch, Before, Since, earlier
 from dcmflow.cli.common import INTERRUPTED, Usage, chosen, say
 from dcmflow.cli.nodes import Calling
 from dcmflow.cli.sync_how import How, Method, check_method, edit_of, how_of, method_of, read_plan
@@ -52,11 +53,8 @@ def sync(
             help="patient, study, series or image: above that of the keys it means all of each that matches.",
         ),
     ] = None,
-    since: Annotated[
-        str | None,
-        Parameter(metavar="DAY", help="Studies of this day and later: 2019-06-25, 14d, '3 weeks ago'."),
-    ] = None,
-    before: Annotated[str | None, Parameter(metavar="DAY", help="Studies of this day and earlier.")] = None,
+    since: Since = None,
+    before: Before = None,
     from_: Annotated[
         str | None,
         Parameter(
@@ -66,10 +64,7 @@ def sync(
             help="What an earlier result of query names (JSON), '-': on stdin; from where that says, or from SRC.",
         ),
     ] = None,
-    batch: Annotated[
-        Path | None,
-        Parameter(metavar="FILE", help="One query for each row of this CSV, whose header names keys."),
-    ] = None,
+    batch: Batch = None,
     everything: Annotated[
         bool, Parameter(name=("--all",), negative=(), help="All that a node has is meant.")
     ] = False,
@@ -261,7 +256,7 @@ def _wanted(
     batch: Path | None,
     everything: bool,
 ) -> Wanted:
-    from dcmflow.cli.sync_wanted import Wanted, asked, earlier, piped
+    from dcmflow.cli.sync_wanted import Wanted, asked, piped
 
     asks = bool(query or level or since is not None or before is not None or batch is not None or everything)
     if from_ is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from dcmflow.catalog.catalog import Catalog
+from dcmflow.cli.asking import earlier, rows
 from dcmflow.cli.common import Usage, options, say, warn
 from dcmflow.dicom.level import Level
 from dcmflow.dicom.query import Query, deepest
@@ -65,31 +66,14 @@ def asked(
     query = Query.of(texts)
     if since is not None or before is not None:
         query = query.with_keys(days(query, since, before))
-    queries = [query] if batch is None else _rows(batch, query, everything=everything)
+    queries = (
+        [query]
+        if batch is None
+        else [row.query for row in rows(batch, query.keys, None, everything=everything)]
+    )
     made = [Query(max(deepest(each.conditions), given or Level.STUDY), each.keys) for each in queries]
     lowest = max(each.level for each in made)
     return Wanted(made, given if given is not None and given < lowest else None)
-
-
-def _rows(batch: Path, query: Query, *, everything: bool) -> list[Query]:
-    from dcmflow.dicom.query_table import read_table
-
-    try:
-        return [row.query for row in read_table(batch, query.keys, None, unlimited=everything)]
-    except OSError as error:
-        raise Usage(f"--batch {batch} cannot be read: {error.strerror or error}") from None
-
-
-def earlier(name: str) -> Catalog:
-    """The result in a file, `-`: on stdin. Raises ConfigError, Usage."""
-    from dcmflow.cli.query_refine import read_result
-
-    if not name or (name != "-" and name.startswith("-")):
-        raise Usage("--from needs a file, or '-' for stdin")
-    try:
-        return read_result(name)
-    except OSError as error:
-        raise Usage(f"--from {name} cannot be read: {error.strerror or error}") from None
 
 
 def piped() -> Catalog:
