@@ -171,7 +171,7 @@ async def test_a_defect_is_an_error_in_the_log(monkeypatch: pytest.MonkeyPatch) 
     """One of our own, which a sender must not be able to end the pipeline with."""
     async with receiving(Keep()) as flow:
         with monkeypatch.context() as broken:
-            broken.delattr(scp, "Origin")
+            broken.delattr(scp, "instance_of")
             assert await send(flow.node, made(1)) == [0x0110]
         (event,) = [event for event in flow.observed.events if isinstance(event, AssociationFailed)]
         assert event.level == "error"
